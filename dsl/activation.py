@@ -1,0 +1,66 @@
+"""The typed specification: what a definition in a `.act` file says, names resolved, calls inlined.
+
+In: nothing (plain data). Out: `Activation`, the value that every later stage starts from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dsl.expr import Expr
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A hyperparameter: an argument of the function and of the module's constructor, a number at each call."""
+
+    name: str
+    default: Fraction | None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A public function to hold the activation against: its dotted name and its fixed keyword arguments."""
+
+    target: str
+    arguments: tuple[tuple[str, str | Fraction | bool], ...] = ()
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An `accuracy` clause: the greatest error allowed, in ulps; None where the project's default stands."""
+
+    forward: Fraction | None = None
+    backward: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A real function of `inputs` and `parameters`, and what its author said about it.
+
+    `body` is over `Symbol`s of inputs and parameters only. `names` says which subexpressions the author (or
+    the definition that was called) gave a name, in order; the generated code uses these names.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    body: Expr
+    names: Mapping[Expr, str]
+    formula: str
+    class_name: str
+    doc: str = ""
+    references: tuple[Reference, ...] = ()
+    domain: Expr | None = None
+    requires: tuple[Expr, ...] = ()
+    accuracy: Bound = Bound()
+    aliases: tuple[str, ...] = ()
+    path: str = ""
+
+    @property
+    def input(self) -> str:
+        """The one input of an elementwise activation."""
+        (name,) = self.inputs
+        return name
