@@ -1,0 +1,371 @@
+"""Syntax tree to activations: every name looked up, every call of another definition inlined.
+
+In: the definitions of a project (any number of files). Out: one `Activation` for each that is right, in
+the order of the definitions, and every error found. Definitions are resolved callees first, without recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from dsl.activation import Activation, Bound, Parameter, Reference
+from dsl.constants import constant, holds
+from dsl.errors import Span, SpecError, SpecErrors
+from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
+from dsl.names import camel_case, objection
+from dsl.parse import parse
+from dsl.show import show_expr, show_number, show_term
+from dsl.syntax import Clause, Definition, Name, Term
+from dsl.translate import Scope, check_sort, is_builtin_call, translate
+
+_SINGLE = ("domain", "accuracy", "module", "packed")
+"""Clauses that a definition has at most once."""
+
+
+def activations(text: str, path: str = "<string>") -> tuple[Activation, ...]:
+    """The activations of a spec given as text; raises `SpecErrors`.
+
+    >>> [activation.class_name for activation in activations("gelu_fast(x) = x * sigmoid(1.702 * x)")]
+    ['GeluFast']
+    """
+    return resolve(parse(text, path))
+
+
+def resolve(definitions: Sequence[Definition]) -> tuple[Activation, ...]:
+    """The activations of a project, in the order of their definitions; raises `SpecErrors`."""
+    resolved, errors = resolve_all(definitions)
+    if errors:
+        raise SpecErrors(errors)
+    return resolved
+
+
+def resolve_all(
+    definitions: Sequence[Definition], broken: frozenset[str] = frozenset()
+) -> tuple[tuple[Activation, ...], tuple[SpecError, ...]]:
+    """What could be resolved, and what was wrong; `broken` names definitions that did not even parse."""
+    errors = _collisions(definitions)
+    by_name: dict[str, Definition] = {}
+    for definition in reversed(definitions):
+        for name in _names_of(definition):
+            by_name[name] = definition
+    order, cycle_errors, cyclic = _callees_first(definitions, by_name)
+    errors += cycle_errors
+    silent = broken | {name for name, definition in by_name.items() if definition in cyclic}
+    callees: dict[str, Activation] = {}
+    done: dict[Definition, Activation] = {}
+    for definition in order:
+        if definition in cyclic:
+            continue
+        own = {name: callee for name, callee in callees.items() if name not in _names_of(definition)}
+        activation, found = _resolve_one(definition, own, silent)
+        errors += found
+        if activation is None:
+            silent |= set(_names_of(definition))
+        else:
+            done[definition] = activation
+            callees |= {name: activation for name in _names_of(definition) if by_name[name] is definition}
+    return tuple(done[definition] for definition in definitions if definition in done), tuple(errors)
+
+
+def _names_of(definition: Definition) -> tuple[str, ...]:
+    return definition.name.text, *(clause.name.text for clause in definition.clause("alias") if clause.name)
+
+
+def _collisions(definitions: Sequence[Definition]) -> list[SpecError]:
+    """Two things of one name in the generated package, or two files of one name where case does not count."""
+    errors: list[SpecError] = []
+    exported: dict[str, tuple[str, Span]] = {}
+    files: dict[str, tuple[str, Span]] = {}
+    for definition in definitions:
+        module = next((clause.name for clause in definition.clause("module") if clause.name), None)
+        class_name = module or Name(camel_case(definition.name.text), definition.name.span)
+        aliases = [clause.name for clause in definition.clause("alias") if clause.name]
+        for name, what in (
+            (definition.name, "definition"),
+            (class_name, "class"),
+            *((alias, "alias") for alias in aliases),
+        ):
+            table, key = (files, name.text.lower()) if what == "definition" else (exported, name.text)
+            first = exported.get(name.text) or (table.get(key) if table is files else None)
+            if first is None:
+                exported[name.text] = table[key] = (what, name.span)
+                continue
+            other, span = first
+            place = f"{span.path}:{span.line}:{span.column}"
+            message = f"{what} '{name.text}' is already taken by the {other} at {place}"
+            help_ = "name the class with a 'module' clause" if "class" in (what, other) else None
+            errors.append(definition.source.error("E0108", message, name.span, help_))
+    return errors
+
+
+def _calls(definition: Definition, known: Mapping[str, Definition]) -> list[tuple[Term, Definition]]:
+    found: list[tuple[Term, Definition]] = []
+    terms = [definition.body, *(term for clause in definition.clauses for term in clause.terms)]
+    while terms:
+        term = terms.pop()
+        terms.extend(term.operands)
+        if term.kind == "call" and term.text in known and not is_builtin_call(term):
+            found.append((term, known[term.text]))
+    return found[::-1]
+
+
+def _callees_first(
+    definitions: Sequence[Definition], known: Mapping[str, Definition]
+) -> tuple[list[Definition], list[SpecError], set[Definition]]:
+    order: list[Definition] = []
+    errors: list[SpecError] = []
+    cyclic: set[Definition] = set()
+    finished: set[Definition] = set()
+    for root in definitions:
+        if root in finished:
+            continue
+        path: list[Definition] = [root]
+        on_path: set[Definition] = {root}
+        pending = [iter(_calls(root, known))]
+        while path:
+            step = next(pending[-1], None)
+            if step is None:
+                pending.pop()
+                last = path.pop()
+                on_path.discard(last)
+                finished.add(last)
+                order.append(last)
+                continue
+            term, callee = step
+            if callee in on_path:
+                circle = path[path.index(callee) :]
+                names = " -> ".join(_clip([definition.name.text for definition in (*circle, callee)]))
+                caller = path[-1]
+                errors.append(caller.source.error("E0109", f"cyclic calls: {names}", term.span))
+                cyclic.update(circle)
+            elif callee not in finished:
+                path.append(callee)
+                on_path.add(callee)
+                pending.append(iter(_calls(callee, known)))
+    return order, errors, cyclic
+
+
+def _clip(names: list[str]) -> list[str]:
+    return names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
+
+
+def _resolve_one(
+    definition: Definition, callees: Mapping[str, Activation], silent: frozenset[str]
+) -> tuple[Activation | None, list[SpecError]]:
+    withs = definition.clause("with")
+    upcoming = frozenset(clause.name.text for clause in withs if clause.name)
+    scope = Scope(definition.source, definition.name.text, {}, upcoming, callees, silent)
+    _check_support(definition, scope)
+    parameters = _signature(definition, scope)
+    for clause in withs:
+        _bind(clause, scope)
+    scope.upcoming = frozenset()
+    body = translate(definition.body, scope)
+    check_sort(definition.body, body, "r", scope)
+    domain = _conditions(definition.clause("domain"), scope)
+    requires = [
+        *_conditions(definition.clause("require"), scope),
+        *scope.requires,
+    ]
+    requires = _constraints(definition, requires, parameters, scope)
+    references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
+    class_name = _class_name(definition, scope)
+    if scope.errors or body is None:
+        return None, scope.errors
+    aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
+    activation = Activation(
+        name=definition.name.text,
+        inputs=tuple(name.text for name in definition.inputs),
+        parameters=parameters,
+        body=body,
+        names=dict(scope.labels),
+        formula=_formula(definition),
+        class_name=class_name,
+        doc=definition.doc,
+        references=references,
+        domain=_all_of([*domain, *scope.domains]),
+        requires=tuple(requires),
+        accuracy=_accuracy(definition),
+        aliases=aliases,
+        path=definition.source.path,
+    )
+    return activation, []
+
+
+def _check_support(definition: Definition, scope: Scope) -> None:
+    """What the language has and this version does not, and clauses given more than once."""
+    if not definition.inputs:
+        scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
+    for name in definition.inputs[1:]:
+        scope.note("E0190", "several inputs are not yet supported", name.span)
+        break
+    for parameter in definition.parameters:
+        if parameter.learned or parameter.shape is not None:
+            scope.note("E0190", "learnable parameters are not yet supported", parameter.span)
+    seen: set[str] = set()
+    for clause in definition.clauses:
+        if clause.word in ("gradient", "packed"):
+            scope.note("E0190", f"the clause '{clause.word}' is not yet supported", clause.span)
+        if clause.chance is not None:
+            scope.note("E0190", "'in training ... in eval' is not yet supported", clause.chance)
+        if clause.word in _SINGLE and clause.word in seen:
+            scope.note("E0115", f"a second '{clause.word}' clause", clause.span)
+        seen.add(clause.word)
+
+
+def _declare(name: Name, value: Expr, scope: Scope) -> None:
+    refused = objection(name.text)
+    if refused is not None:
+        scope.note("E0107", refused[0], name.span, refused[1])
+    elif name.text in scope.names or name.text == scope.owner:
+        scope.note("E0108", f"'{name.text}' is already defined here", name.span)
+    scope.names.setdefault(name.text, value)
+
+
+def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
+    for name in (definition.name, *(clause.name for clause in definition.clause("alias"))):
+        refused = objection(name.text, defines=True) if name else None
+        if name and refused:
+            scope.note("E0107", refused[0], name.span, refused[1])
+    for name in definition.inputs:
+        _declare(name, Symbol(name.text), scope)
+    parameters = []
+    for parameter in definition.parameters:
+        default = None
+        if parameter.default is not None and not parameter.learned and parameter.shape is None:
+            bare = Scope(scope.source, scope.owner, {}, frozenset(), scope.callees, scope.silent)
+            default = _constant(parameter.default, bare)
+            scope.errors.extend(bare.errors)
+        _declare(parameter.name, Symbol(parameter.name.text), scope)
+        parameters.append(Parameter(parameter.name.text, default))
+    required_after = [
+        later for earlier, later in zip(parameters, parameters[1:], strict=False)
+        if earlier.default is not None and later.default is None
+    ]
+    if required_after and not scope.errors:
+        message = f"parameter '{required_after[0].name}' has no default and stands after one that has"
+        scope.note("E0117", message, definition.parameters[parameters.index(required_after[0])].span)
+    return tuple(parameters)
+
+
+def _constant(term: Term, scope: Scope) -> Fraction | None:
+    value = translate(term, scope)
+    if not check_sort(term, value, "r", scope) or value is None:
+        return None
+    try:
+        return constant(value)
+    except ValueError as error:
+        scope.note("E0117", f"not a constant that can be used: {error}", term.span)
+        return None
+
+
+def _bind(clause: Clause, scope: Scope) -> None:
+    assert clause.name is not None
+    if clause.chance is not None:
+        scope.silent |= {clause.name.text}
+        return
+    value = translate(clause.terms[0], scope)
+    fine = check_sort(clause.terms[0], value, "r", scope)
+    scope.upcoming -= {clause.name.text}
+    if not fine or value is None:
+        scope.silent |= {clause.name.text}
+        return
+    _declare(clause.name, value, scope)
+    scope.label(value, clause.name.text)
+
+
+def _conditions(clauses: Iterable[Clause], scope: Scope) -> list[Expr]:
+    found = []
+    for clause in clauses:
+        value = translate(clause.terms[0], scope)
+        if check_sort(clause.terms[0], value, "b", scope) and value is not None:
+            found.append(value)
+    return found
+
+
+def _constraints(
+    definition: Definition, requires: list[Expr], parameters: tuple[Parameter, ...], scope: Scope
+) -> list[Expr]:
+    """Constraints on parameters alone, met by the defaults; those a call has fixed are decided here."""
+    kept: list[Expr] = []
+    inputs = {name.text for name in definition.inputs}
+    clauses = definition.clause("require")
+    defaults: dict[Expr, Expr] = {
+        Symbol(parameter.name): Number(parameter.default)
+        for parameter in parameters
+        if parameter.default is not None
+    }
+    for position, condition in enumerate(requires):
+        span = clauses[position].span if position < len(clauses) else definition.name.span
+        names = set(symbols(condition))
+        if names & inputs:
+            if position < len(clauses):
+                help_ = "a condition on the input is a 'domain'"
+                scope.note("E0118", "'require' constrains parameters, not inputs", span, help_)
+            else:
+                scope.domains.append(condition)
+            continue
+        try:
+            met = holds(substitute(condition, defaults))
+        except ValueError:
+            met = True
+        if not met:
+            given = ", ".join(
+                f"{parameter.name} = {show_number(parameter.default)}"
+                for parameter in parameters
+                if parameter.name in names and parameter.default is not None
+            )
+            scope.note("E0118", f"'{show_expr(condition)}' is not met" + (f" by {given}" if given else ""), span)
+        if names and condition not in kept:
+            kept.append(condition)
+    return kept
+
+
+def _all_of(conditions: list[Expr]) -> Expr | None:
+    unique = list(dict.fromkeys(conditions))
+    if not unique:
+        return None
+    whole = unique[0]
+    for condition in unique[1:]:
+        whole = Apply("and", whole, condition)
+    return whole
+
+
+def _reference(clause: Clause, scope: Scope) -> Reference:
+    assert clause.name is not None
+    bare = replace(scope, names={}, errors=[], labels={}, domains=[], requires=[])
+    arguments: list[tuple[str, str | Fraction | bool]] = []
+    for name, term in clause.keywords:
+        if any(name.text == earlier for earlier, _ in arguments):
+            bare.note("E0119", f"'{name.text}' is given twice", name.span)
+        if term.kind == "text":
+            arguments.append((name.text, term.text))
+        elif term.kind == "name" and term.text in ("True", "False"):
+            arguments.append((name.text, term.text == "True"))
+        elif (value := _constant(term, bare)) is not None:
+            arguments.append((name.text, value))
+    scope.errors.extend(bare.errors)
+    return Reference(clause.name.text, tuple(arguments))
+
+
+def _class_name(definition: Definition, scope: Scope) -> str:
+    given = next((clause.name for clause in definition.clause("module") if clause.name), None)
+    if given is None:
+        return camel_case(definition.name.text)
+    refused = objection(given.text, defines=True)
+    if refused is not None:
+        scope.note("E0107", refused[0], given.span, refused[1])
+    return given.text
+
+
+def _accuracy(definition: Definition) -> Bound:
+    bounds = {name.text: amount for clause in definition.clause("accuracy") for name, amount in clause.bounds}
+    return Bound(bounds.get("forward"), bounds.get("backward"))
+
+
+def _formula(definition: Definition) -> str:
+    lines = [show_term(definition.body)]
+    lines += [f"with {clause.name.text} = {show_term(clause.terms[0])}" for clause in definition.clause("with") if clause.name]
+    return "\n".join(lines)
