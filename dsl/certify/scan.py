@@ -1,0 +1,170 @@
+"""Measure a function against the exact reference.
+
+In: a function from numpy arrays to numpy arrays, and a `Truth` (points with their exact values). Out: a
+`Measurement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsl.certify.report import Failure, Measurement
+from dsl.certify.roots import near, roots
+from dsl.certify.sample import kinks, sample
+from dsl.evaluate import Reference, Values
+from dsl.expr import Expr
+from dsl.ulp import FORMATS, Array, Format, error_in_ulps
+
+Function = Callable[[NDArray[Any]], NDArray[Any]]
+"""What is measured: arrays of the format's carrier (bfloat16 values travel in float32) to arrays alike."""
+
+KEPT_FAILURES = 16
+SEARCH_ROUNDS = 4
+SEARCH_SEEDS = 8
+SEARCH_STEPS = 64
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Points of a format with the exact values there, and the roots near which errors are absolute.
+
+    Made once per expression and dtype, good for any number of functions.
+    """
+
+    fmt: Format
+    reference: Reference
+    points: Array
+    values: Values
+    roots: Array
+
+
+def truth(
+    root: Expr,
+    name: str,
+    dtype: str,
+    parameters: Mapping[str, Fraction] | None = None,
+    count: int = 100_000,
+    seed: int = 0,
+) -> Truth:
+    """The exact values of an expression at a sample of a dtype's values; all of them for 16-bit types.
+
+    `name` is the input's; `parameters` holds exact values. Takes 2 to 100 microseconds a point.
+    """
+    fmt = FORMATS[dtype]
+    reference = Reference(root, name, parameters)
+    points = sample(fmt, count, kinks(root, name, parameters), seed)
+    values = reference(points, dtype)
+    return Truth(fmt, reference, points, values, roots(reference, fmt, points, values.rounded))
+
+
+def measure(function: Function, known: Truth, search: bool = True) -> Measurement:
+    """A function's worst errors at the points of a truth and, if `search`, in a search around the worst ones.
+
+    >>> from dsl.expr import Symbol, call
+    >>> known = truth(call("abs", Symbol("x")), "x", "float16")
+    >>> print(measure(lambda x: np.abs(x) + x * 0, known))
+    float16: 0 ulp at -inf, every input, 2 failed
+    """
+    found, errors = _compare(function, known)
+    if known.fmt.bits <= 16:
+        return replace(found, exhaustive=True)
+    points = known.points
+    for _ in range(SEARCH_ROUNDS if search else 0):
+        nearby = _nearby(known, points, errors)
+        around = replace(known, points=nearby, values=known.reference(nearby, known.fmt.name))
+        more, errors = _compare(function, around)
+        points, before = nearby, found.worst_ulp
+        found = _joined(found, more)
+        if found.worst_ulp <= before:
+            break
+    return found
+
+
+def certify(
+    function: Function,
+    root: Expr,
+    name: str,
+    dtype: str,
+    parameters: Mapping[str, Fraction] | None = None,
+    count: int = 100_000,
+) -> Measurement:
+    """`measure` against the `truth` of an expression."""
+    with np.errstate(all="ignore"):
+        return measure(function, truth(root, name, dtype, parameters, count))
+
+
+def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
+    """The measurement at a truth's points, and each point's error (0 where it does not count)."""
+    fmt, points, exact = known.fmt, known.points, known.values
+    got = np.asarray(function(points.astype(fmt.carrier))).astype(np.float64)
+    errors = error_in_ulps(got, exact.rounded, exact.rest, fmt)
+    subnormal = (exact.rounded != 0) & (np.abs(exact.rounded) < fmt.smallest_normal)
+    flushed = subnormal & (got == 0)
+    failed = exact.decided & ~np.isfinite(errors)
+    counted = exact.decided & ~failed & ~flushed
+    absolute = near(points, known.roots) & counted
+    near_errors = np.where(absolute, np.fmin(errors, _in_root_units(got, exact, fmt)), 0.0)
+    errors = np.where(counted & ~absolute, errors, 0.0)
+    worst, worst_near = int(np.argmax(errors)), int(np.argmax(near_errors))
+    signs = exact.signed & (exact.rounded == 0) & (got == 0) & (np.signbit(exact.rounded) != np.signbit(got))
+    return (
+        Measurement(
+            dtype=fmt.name,
+            worst_ulp=float(errors[worst]),
+            worst_input=float(points[worst]),
+            got=float(got[worst]),
+            exact=float(exact.rounded[worst]),
+            tried=len(points),
+            exhaustive=False,
+            failures=tuple(
+                Failure(float(points[at]), float(got[at]), float(exact.rounded[at]))
+                for at in np.flatnonzero(failed)[:KEPT_FAILURES]
+            ),
+            failed=int(failed.sum()),
+            flushed=int(flushed.sum()),
+            signs=int(signs.sum()),
+            undecided=int((~exact.decided).sum()),
+            near_roots=float(near_errors[worst_near]) if absolute.any() else None,
+            near_roots_input=float(points[worst_near]) if absolute.any() else None,
+        ),
+        errors,
+    )
+
+
+def _in_root_units(got: Array, exact: Values, fmt: Format) -> Array:
+    """|got - exact| in halves of the format's epsilon."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = (got - exact.rounded) - exact.rest * fmt.ulp(exact.rounded)
+        absolute: Array = np.abs(difference) / fmt.root_unit
+    return absolute
+
+
+def _nearby(known: Truth, points: Array, errors: Array) -> Array:
+    """New points around the worst ones: their neighbours, and steps away that grow by powers of two."""
+    steps = np.unique(np.concatenate([np.arange(SEARCH_STEPS), 2 ** np.arange(known.fmt.precision - 2)]))
+    seeds = points[np.argsort(errors)[-SEARCH_SEEDS:]]
+    places = known.fmt.order(seeds)[:, None] + np.concatenate([-steps, steps])[None, :]
+    return np.unique(known.fmt.from_order(places.reshape(-1)))
+
+
+def _joined(one: Measurement, other: Measurement) -> Measurement:
+    """Two measurements of the same function as one."""
+    worst = other if other.worst_ulp > one.worst_ulp else one
+    near_worst = max(one, other, key=lambda part: -1.0 if part.near_roots is None else part.near_roots)
+    return replace(
+        worst,
+        tried=one.tried + other.tried,
+        failures=(one.failures + other.failures)[:KEPT_FAILURES],
+        failed=one.failed + other.failed,
+        flushed=one.flushed + other.flushed,
+        signs=one.signs + other.signs,
+        undecided=one.undecided + other.undecided,
+        near_roots=near_worst.near_roots,
+        near_roots_input=near_worst.near_roots_input,
+    )
