@@ -1,0 +1,466 @@
+"""What the activations of this package share: dispatch, derivatives, layouts and launching.
+
+In: an activation's kernels and formulas (`Operator`). Out: an operator that PyTorch knows. Three paths lead
+through it, chosen per call:
+
+- eager: an operator of PyTorch's dispatcher, with a lean `autograd.Function` in front where gradients are on;
+- transforms (`torch.func`, forward-mode AD): the same operator under a Function that also has jvp and vmap;
+- `torch.compile` and `torch.export`: the formula in torch operations, which fuses with its neighbours, under
+  a Function whose backward is the stable derivative and not what autograd would make of the formula.
+
+The operator itself runs the Triton kernels on a GPU and the formulas everywhere else; with TRITON_INTERPRET=1
+the kernels run on CPU tensors too, in Triton's interpreter.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+from triton.runtime import JITFunction
+
+Formula = Callable[..., Tensor]
+
+_COMPUTE = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+}
+"""The types that activations accept, and the type of their arithmetic."""
+
+_TILE = {torch.float16: 2048, torch.bfloat16: 2048, torch.float32: 1024, torch.float64: 1024}
+"""Elements per program: 32 to 64 bytes a thread with 4 warps, which keeps enough loads in flight."""
+
+_WARPS = 4
+_VECTOR = 16
+"""Triton assumes no divisor of a count but 16, and needs one to load 128 bits at a time under a mask."""
+
+_LAST_NARROW = 2**31 - 1 - max(_TILE.values())
+"""Above this many elements the offsets in the last tile pass 2^31 and need 64 bits."""
+
+_KERNEL_DEVICES = frozenset({"cuda", "xpu"})
+
+_TORCH_NAMES = {
+    torch.bool: "Bool",
+    torch.uint8: "Byte",
+    torch.int8: "Char",
+    torch.int16: "Short",
+    torch.int32: "Int",
+    torch.int64: "Long",
+    torch.complex32: "ComplexHalf",
+    torch.complex64: "ComplexFloat",
+    torch.complex128: "ComplexDouble",
+}
+"""What PyTorch's own messages call the types that an activation refuses."""
+
+
+@triton.jit
+def tile_offsets(start, tile: tl.constexpr, wide: tl.constexpr):
+    """The offsets of this program's elements, in 64 bits where `wide`."""
+    program = tl.program_id(0)
+    if wide:
+        program = program.to(tl.int64)
+    return start + program * tile + tl.arange(0, tile)
+
+
+@triton.jit
+def widen(x):
+    """16-bit values in float32; others as they are."""
+    if x.dtype.primitive_bitwidth < 32:
+        x = x.to(tl.float32)
+    return x
+
+
+@triton.jit
+def as_parameter(value, x):
+    """A float64 argument in the precision of `x`."""
+    # The product is for the interpreter, which passes a plain float, and a float has no `to`.
+    return (tl.full((), 1.0, x.dtype) * value).to(x.dtype)
+
+
+class Operator:
+    """An elementwise activation: called with a tensor and its parameters, it returns a tensor like the input.
+
+    Accepts float16, bfloat16, float32 and float64 in any layout of strides. Raises TypeError for what is no
+    tensor, and NotImplementedError, naming the activation, for other types. `kernels` are the value and the
+    gradient, `formulas` the value and the first and second derivatives in torch operations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kernels: tuple[Any, Any],
+        formulas: tuple[Formula, Formula, Formula],
+        parameters: tuple[str, ...] = (),
+        version: str = "",
+    ) -> None:
+        self.name = name
+        self._formula, self._grad_formula, self._curvature_formula = formulas
+        self._launch = _Launcher(kernels[0])
+        self._launch_grad = _Launcher(kernels[1])
+        interpreted = not isinstance(kernels[0], JITFunction)
+        self._devices = _KERNEL_DEVICES | {"cpu"} if interpreted else _KERNEL_DEVICES
+        self._traced = _traced_function(name, self._formula, self._grad_formula)
+        self.value, self.slope = self._register(parameters, version)
+
+    def __call__(self, x: Tensor, *parameters: float) -> Tensor:
+        """The activation of every element of `x`."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{self.name}(): argument must be Tensor, not {type(x).__name__}")
+        if torch.compiler.is_compiling():
+            if x.dtype not in _COMPUTE:
+                raise _unsupported(self.name, x)
+            result: Tensor = self._traced.apply(x, *parameters)
+        elif torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+            result = _TransformedValue.apply(x, self, parameters)
+        elif x.requires_grad and torch.is_grad_enabled():
+            result = _Value.apply(x, self, parameters)
+        else:
+            result = self.value(x, *parameters)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<activation {self.name}>"
+
+    def _register(self, parameters: tuple[str, ...], version: str) -> tuple[Any, Any]:
+        """The two operators in PyTorch's registry, under a namespace that no other package has."""
+        namespace = re.sub(r"\W", "_", f"{__package__}_{version}")
+        while hasattr(getattr(torch.ops, namespace), self.name):  # a second import of the same package
+            namespace += "_"
+        floats = "".join(f", float {name}" for name in parameters)
+        self._library = torch.library.Library(namespace, "FRAGMENT")
+        tags = (torch.Tag.pointwise, torch.Tag.pt2_compliant_tag)
+        self._library.define(f"{self.name}(Tensor x{floats}) -> Tensor", tags=tags)
+        self._library.define(f"{self.name}_backward(Tensor grad, Tensor x{floats}) -> Tensor", tags=tags)
+        operators = getattr(torch.ops, namespace)
+        value = getattr(operators, self.name).default
+        slope = getattr(operators, f"{self.name}_backward").default
+        self._library.impl(value, self._value, "CompositeExplicitAutograd")
+        self._library.impl(slope, self._slope, "CompositeExplicitAutograd")
+        self._library.impl(value, self._value_autograd, "Autograd")
+        self._library.impl(slope, self._slope_autograd, "Autograd")
+        return value, slope
+
+    def _value_autograd(self, x: Tensor, *parameters: float) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            result: Tensor = _Value.apply(x, self, parameters)
+            return result
+        with torch._C._AutoDispatchBelowAutograd():
+            return self.value(x, *parameters)  # type: ignore[no-any-return]
+
+    def _slope_autograd(self, grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
+        if (grad.requires_grad or x.requires_grad) and torch.is_grad_enabled():
+            result: Tensor = _Slope.apply(grad, x, self, parameters)
+            return result
+        with torch._C._AutoDispatchBelowAutograd():
+            return self.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+
+    def _value(self, x: Tensor, *parameters: float) -> Tensor:
+        """f(x), outside autograd."""
+        _require_supported(self.name, x)
+        if x.device.type not in self._devices:
+            return _rounded(x, self._formula(_widened(x), *parameters))
+        y = torch.empty_like(x)
+        self._launch((_laid_out_as(y, x), y), parameters)
+        return y
+
+    def _slope(self, grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
+        """grad * f'(x), outside autograd, laid out as x."""
+        _require_supported(self.name, x)
+        if x.device.type not in self._devices:
+            return _rounded(x, _widened(grad) * self._grad_formula(_widened(x), *parameters))
+        dx = torch.empty_like(x)
+        self._launch_grad((_laid_out_as(dx, grad), _laid_out_as(dx, x), dx), parameters)
+        return dx
+
+    def curvature(self, a: Tensor, b: Tensor, x: Tensor, *parameters: float) -> Tensor:
+        """a * b * f''(x)."""
+        factor = _widened(a) * _widened(b)
+        return _rounded(x, factor * self._curvature_formula(_widened(x), *parameters))
+
+
+def overwrite(function: Callable[..., Tensor], x: Tensor, *parameters: float) -> Tensor:
+    """`function(x)` written into `x`, which is returned.
+
+    Where a gradient will be wanted, the backward pass needs the input, so that a copy of it is kept: the
+    result is right, but no memory is saved. A leaf that requires grad is refused, as PyTorch refuses it.
+    """
+    source = x.clone() if x.requires_grad and torch.is_grad_enabled() else x
+    return x.copy_(function(source, *parameters))
+
+
+def _widened(x: Tensor) -> Tensor:
+    compute = _COMPUTE[x.dtype]
+    return x if x.dtype is compute else x.to(compute)
+
+
+def _rounded(x: Tensor, result: Tensor) -> Tensor:
+    """A formula's result in the type of `x`, and in memory of its own."""
+    if result is x:
+        return x.clone()
+    return result if result.dtype is x.dtype else result.to(x.dtype)
+
+
+def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:
+    """`x` with the strides of `like`, a dense tensor; then offset i is the same element in both."""
+    return x if x.stride() == like.stride() else torch.empty_like(like, dtype=x.dtype).copy_(x)
+
+
+def _require_supported(name: str, x: Tensor) -> None:
+    if x.dtype not in _COMPUTE or x.layout is not torch.strided:
+        raise _unsupported(name, x)
+
+
+def _unsupported(name: str, x: Tensor) -> NotImplementedError:
+    kind = _TORCH_NAMES.get(x.dtype, str(x.dtype).removeprefix("torch."))
+    layout = "" if x.layout is torch.strided else f" in layout {x.layout}"
+    return NotImplementedError(f"\"{name}\" not implemented for '{kind}'{layout}")
+
+
+class _Value(Function):
+    """f in eager mode; the context style costs a quarter of what setup_context costs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.operator, ctx.parameters = operator, parameters
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator.value(x, *parameters)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return ctx.operator.slope(grads[0], x, *ctx.parameters), None, None
+
+
+class _Slope(Function):
+    """g * f'(x) in eager mode, where its own derivative is wanted."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, x: Tensor, operator: Operator, parameters: tuple[float, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(grad, x)
+        ctx.operator, ctx.parameters = operator, parameters
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _slope_gradients(ctx, grads[0], _Slope, _Curvature)
+
+
+class _Curvature(Function):
+    """a * b * f''(x), linear in a and b; there is no third derivative."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, x: Tensor, operator: Operator, parameters: tuple[float, ...]
+    ) -> Tensor:
+        ctx.operator = operator
+        return operator.curvature(a, b, x, *parameters)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        raise _no_third_derivative(ctx.operator)
+
+
+class _TransformedValue(Function):
+    """f under torch.func's transforms and forward-mode AD."""
+
+    @staticmethod
+    def forward(x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
+        return operator.value(x, *parameters)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.operator, ctx.parameters = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return _TransformedSlope.apply(grads[0], x, ctx.operator, ctx.parameters), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        (x,) = ctx.saved_tensors
+        result: Tensor = _TransformedSlope.apply(tangent, x, ctx.operator, ctx.parameters)
+        return result
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, operator: Operator, parameters: Any) -> tuple[Tensor, int]:
+        return _TransformedValue.apply(x, operator, parameters), in_dims[0]
+
+
+class _TransformedSlope(Function):
+    """g * f'(x) under transforms."""
+
+    @staticmethod
+    def forward(grad: Tensor, x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
+        return operator.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        grad, x, ctx.operator, ctx.parameters = inputs
+        ctx.save_for_backward(grad, x)
+        ctx.save_for_forward(grad, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _slope_gradients(ctx, grads[0], _TransformedSlope, _TransformedCurvature)
+
+    @staticmethod
+    def jvp(ctx: Any, grad_tangent: Tensor, x_tangent: Tensor, *_: Any) -> Tensor:
+        grad, x = ctx.saved_tensors
+        along_grad: Tensor = _TransformedSlope.apply(grad_tangent, x, ctx.operator, ctx.parameters)
+        along_x: Tensor = _TransformedCurvature.apply(x_tangent, grad, x, ctx.operator, ctx.parameters)
+        return along_grad + along_x
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, grad: Tensor, x: Tensor, operator: Operator, parameters: Any
+    ) -> tuple[Tensor, int]:
+        tensors = _batch_first(info.batch_size, in_dims, (grad, x))
+        return _TransformedSlope.apply(*tensors, operator, parameters), 0
+
+
+class _TransformedCurvature(Function):
+    """a * b * f''(x) under transforms."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
+        return operator.curvature(a, b, x, *parameters)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.operator = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        raise _no_third_derivative(ctx.operator)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        raise _no_third_derivative(ctx.operator)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, a: Tensor, b: Tensor, x: Tensor, operator: Operator, parameters: Any
+    ) -> tuple[Tensor, int]:
+        tensors = _batch_first(info.batch_size, in_dims, (a, b, x))
+        return _TransformedCurvature.apply(*tensors, operator, parameters), 0
+
+
+def _slope_gradients(ctx: Any, outer: Tensor, slope: Any, curvature: Any) -> tuple[Tensor | None, ...]:
+    """The derivatives of g * f'(x) by g and by x."""
+    grad, x = ctx.saved_tensors
+    by_grad = by_x = None
+    if ctx.needs_input_grad[0]:
+        by_grad = slope.apply(outer, x, ctx.operator, ctx.parameters)
+    if ctx.needs_input_grad[1]:
+        by_x = curvature.apply(outer, grad, x, ctx.operator, ctx.parameters)
+    return by_grad, by_x, None, None
+
+
+def _batch_first(size: int, in_dims: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """The tensors with their batch dimension in front, expanded where they have none."""
+    return [
+        tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, in_dims, strict=False)
+    ]
+
+
+def _no_third_derivative(operator: Operator) -> NotImplementedError:
+    return NotImplementedError(f"{operator.name}: derivatives beyond the second are not implemented")
+
+
+def _traced_function(name: str, formula: Formula, grad_formula: Formula) -> Any:
+    """The Function that compilers trace: the formula, with the stable derivative as its backward.
+
+    It has no jvp, which torch.compile refuses, and it is made per activation because the compiler can trace
+    a formula that it finds in a closure, but not one that comes in as an argument.
+    """
+
+    class Traced(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, *parameters: float) -> Tensor:
+            ctx.save_for_backward(x)
+            ctx.parameters = parameters
+            return _rounded(x, formula(_widened(x), *parameters))
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+            (x,) = ctx.saved_tensors
+            slope = grad_formula(_widened(x), *ctx.parameters)
+            dx = _rounded(x, _widened(grads[0]) * slope)
+            return dx, *(None for _ in ctx.parameters)
+
+    Traced.__name__ = Traced.__qualname__ = f"{name}_traced"
+    return Traced
+
+
+class _Launcher:
+    """Launches one kernel over flat tensors of one layout, the last of which is written."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self._jitted = isinstance(kernel, JITFunction)
+        self._compiled: dict[tuple[Any, ...], Any] = {}
+
+    def __call__(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...]) -> None:
+        """The kernel over all elements.
+
+        A count that 16 does not divide would cost every load its 128 bits; what is left over past the last
+        multiple of 16 therefore gets a launch of its own.
+        """
+        out = tensors[-1]
+        n = out.numel()
+        if n == 0:
+            return
+        index = out.device.index
+        if index is not None and index != triton.runtime.driver.active.get_current_device():
+            with torch.accelerator.device_index(index):
+                self._run_all(tensors, parameters, n)
+        else:
+            self._run_all(tensors, parameters, n)
+
+    def _run_all(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], n: int) -> None:
+        rest = n % _VECTOR
+        if n <= _TILE[tensors[-1].dtype] or rest == 0:
+            self._run(tensors, parameters, 0, n)
+        else:
+            self._run(tensors, parameters, 0, n - rest)
+            self._run(tensors, parameters, n - rest, n)
+
+    def _run(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], start: int, n: int) -> None:
+        """The kernel over elements `start` to `n`, by way of Triton's own dispatch only where it is new."""
+        dtype = tensors[-1].dtype
+        tile = _TILE[dtype]
+        wide = n > _LAST_NARROW
+        grid = (n - start + tile - 1) // tile
+        arguments = (*tensors, *parameters, start, n, tile, wide, dtype.itemsize == 2)
+        if not self._jitted:
+            self._kernel[grid,](*arguments)
+            return
+        knobs = triton.knobs.runtime
+        key = (
+            *[(tensor.dtype, tensor.data_ptr() % _VECTOR == 0) for tensor in tensors],
+            tensors[-1].device,
+            (wide, start > 0, n % _VECTOR == 0, n == 1),
+        )
+        compiled = self._compiled.get(key)
+        if compiled is None or knobs.launch_enter_hook is not None or knobs.launch_exit_hook is not None:
+            self._compiled[key] = self._kernel[grid,](*arguments, num_warps=_WARPS)
+            return
+        stream = triton.runtime.driver.active.get_current_stream(tensors[-1].device.index)
+        compiled.run(
+            grid, 1, 1, stream, compiled.function, compiled.packed_metadata, None, None, None, *arguments
+        )

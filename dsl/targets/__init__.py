@@ -1,0 +1,37 @@
+"""Programs to Python source: the modules, the package around them, and the support files they import.
+
+In: activations and their programs. Out: text, not yet formatted. Nothing here imports torch or triton; the
+support files are read as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dsl.activation import Activation
+from dsl.program import Program
+from dsl.targets import layout, package
+
+SUPPORT = ("_runtime.py", "_math.py")
+"""The files that every generated package holds besides its activations."""
+
+
+def render(activation: Activation, program: Program, digest: str = "") -> str:
+    """The source of one activation's module.
+
+    `digest` tells this version of the module from others in PyTorch's registry of operators; its first eight
+    characters are written into the text. The caller adds the lines of provenance and formats the whole.
+    """
+    return layout.module(activation, program, digest)
+
+
+def support_files() -> dict[str, str]:
+    """The support files' names and contents, verbatim."""
+    folder = Path(__file__).parent.parent / "support"
+    return {name: (folder / name).read_text(encoding="utf-8") for name in SUPPORT}
+
+
+def package_init(activations: Iterable[Activation]) -> str:
+    """The source of the package's `__init__.py`."""
+    return package.package_init(activations)

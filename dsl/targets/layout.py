@@ -1,0 +1,262 @@
+"""A generated module's text, part by part in the order in which a reader wants them.
+
+In: an activation, its program and a digest. Out: Python source, not yet formatted and without its two lines
+of provenance. Names that a spec may use and generated code needs for itself get an underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+from dsl import report
+from dsl.activation import Activation
+from dsl.expr import Expr, symbols
+from dsl.program import Function, Program
+from dsl.show import show_expr
+from dsl.targets import eager, plain, triton
+from dsl.targets.spelling import number
+
+_IMPORTS = """\
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
+
+from . import {modules}
+"""
+
+
+def module(activation: Activation, program: Program, digest: str) -> str:
+    """The source of one activation's module."""
+    body = "\n\n".join(_body(activation, program, digest))
+    modules = "_math, _runtime" if "_math." in body else "_runtime"
+    names = [activation.name, activation.class_name, *activation.aliases]
+    standard = "import math\n\n" if "math." in _constraints_in_python(activation) else ""
+    parts = [
+        docstring(report.header(activation, program)),
+        standard + _IMPORTS.format(modules=modules),
+        f"__all__ = {sorted(names)!r}\n",
+        body,
+    ]
+    return "\n".join(parts)
+
+
+def docstring(text: str, indent: str = "") -> str:
+    r"""A text as a docstring that denotes it, whatever quotes and backslashes it holds.
+
+    >>> docstring('say "yes"')
+    '\"\"\"say \"yes\\\"\"\"\"'
+    """
+    escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    escaped = "".join(
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in escaped
+    )
+    if escaped.endswith('"'):
+        escaped = escaped[:-1] + '\\"'
+    lines = escaped.split("\n")
+    tail = f"\n{indent}" if len(lines) > 1 else ""
+    body = "\n".join([lines[0], *(indent + line if line.strip() else "" for line in lines[1:])])
+    return f'"""{body}{tail}"""'
+
+
+def _body(activation: Activation, program: Program, digest: str) -> Iterator[str]:
+    name = activation.name
+    private = _private(name)
+    functions = [_trim(function) for function in (program.forward, program.gradient, program.curvature)]
+    renames = [_rename(function) for function in functions]
+    labels = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
+
+    precision = "for x in float32 or float64; `fast` allows a result good for 16 bits"
+    yield triton.jit_function(functions[0], private, f"{labels[0]}, {precision}.", renames[0])
+    yield triton.jit_function(functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1])
+    parameters = _parameter_names(activation)
+    yield triton.kernel(
+        f"{private}_kernel", private, "out = f(x), for elements `start` to `n`.", parameters, gradient=False
+    )
+    yield triton.kernel(
+        f"{private}_grad_kernel",
+        f"{private}_grad",
+        "out = grad * f'(x), for elements `start` to `n`.",
+        parameters,
+        gradient=True,
+    )
+    formulas = [f"{private}_formula", f"{private}_grad_formula", f"{private}_curvature_formula"]
+    for function, formula, label, rename in zip(functions, formulas, labels, renames, strict=True):
+        yield eager.formula(function, formula, f"{label} in torch operations.", rename)
+    if activation.requires:
+        yield _checks(activation)
+    yield _registration(activation, private, formulas, digest)
+    yield _function(activation)
+    yield _class(activation)
+    if activation.aliases:
+        yield "".join(f"{alias} = {name}\n" for alias in activation.aliases)
+
+
+def _trim(function: Function) -> Function:
+    """The function without the constants that it does not use."""
+    used = set(symbols(*(step.value for step in function.steps), function.result))
+    return replace(function, constants=tuple(c for c in function.constants if c.name in used))
+
+
+def _private(name: str) -> str:
+    return f"_{name}" if name not in ("math", "runtime") else f"_{name}_"
+
+
+def _rename(function: Function) -> Mapping[str, str]:
+    """What each name of a program is called in the generated text."""
+    own = (function.input, *function.parameters, *(step.name for step in function.steps))
+    taken = {*own, *(constant.name for constant in function.constants)}
+    renamed = {}
+    for name in own:
+        label = name
+        while label in triton.RESERVED | eager.RESERVED or (label != name and label in taken):
+            label += "_"
+        taken.add(label)
+        renamed[name] = label
+    return renamed
+
+
+def _checks(activation: Activation) -> str:
+    parameters = ", ".join(f"{parameter.name}: float" for parameter in activation.parameters)
+    lines = [
+        f"def _check({parameters}) -> None:",
+        '    """Raise ValueError for parameters that break a constraint."""',
+    ]
+    for condition in activation.requires:
+        lines += [
+            f"    if not ({plain.condition(condition)}):",
+            f"        raise ValueError({_complaint(activation.name, condition)})",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _constraints_in_python(activation: Activation) -> str:
+    return " ".join(plain.condition(condition) for condition in activation.requires)
+
+
+def _complaint(name: str, condition: Expr) -> str:
+    involved = symbols(condition)
+    subject = f"{', '.join(involved)} must satisfy {show_expr(condition)}"
+    got = "{" + involved[0] + ":g}" if len(involved) == 1 else ", ".join(f"{p} = {{{p}:g}}" for p in involved)
+    return 'f"' + f"{name}: {subject}, got {got}" + '"'
+
+
+def _registration(activation: Activation, private: str, formulas: Iterable[str], digest: str) -> str:
+    lines = [
+        "_operator = _runtime.Operator(",
+        f'    "{activation.name}",',
+        f"    kernels=({private}_kernel, {private}_grad_kernel),",
+        f"    formulas=({', '.join(formulas)}),",
+    ]
+    if activation.parameters:
+        names = "".join(f'"{parameter.name}", ' for parameter in activation.parameters)
+        lines.append(f"    parameters=({names}),")
+    lines += [f'    version="{digest[:8]}",', ")"]
+    return "\n".join(lines) + "\n"
+
+
+def _signature(activation: Activation) -> str:
+    """The parameters as they stand in a signature, each with a comma before it."""
+    declared = []
+    for parameter in activation.parameters:
+        default = "" if parameter.default is None else f" = {number(Fraction(parameter.default))}"
+        declared.append(f", {parameter.name}: float{default}")
+    return "".join(declared)
+
+
+def _parameter_names(activation: Activation) -> list[str]:
+    return [parameter.name for parameter in activation.parameters]
+
+
+def _passed(activation: Activation, prefix: str = "") -> str:
+    return "".join(f", {prefix}{parameter.name}" for parameter in activation.parameters)
+
+
+def _constraints(activation: Activation) -> str:
+    return ", ".join(show_expr(condition) for condition in activation.requires)
+
+
+def _raises(activation: Activation) -> str:
+    constraints = f" Raises ValueError unless {_constraints(activation)}." if activation.requires else ""
+    return f"Raises NotImplementedError for other types.{constraints}"
+
+
+def _function(activation: Activation) -> str:
+    name = activation.name
+    x = activation.input
+    itself = f"_{name}_function" if name in (x, *_parameter_names(activation)) else name
+    about = report.wrap(
+        "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the "
+        f"result is like the input. Twice differentiable, in reverse and forward mode. {_raises(activation)}"
+    )
+    doc = docstring(
+        f"""{report.summary(activation)}
+
+{about}
+
+>>> {name}(torch.zeros(2, 3){_required(activation)}).shape
+torch.Size([2, 3])""",
+        "    ",
+    )
+    passed = _passed(activation)
+    lines = [
+        f"def {name}({x}: Tensor{_signature(activation)}) -> Tensor:",
+        f"    {doc}",
+        f"    if has_torch_function_unary({x}):",
+        f"        return handle_torch_function({itself}, ({x},), {x}{passed})",
+    ]
+    if activation.requires:
+        lines.append(f"    _check({passed.removeprefix(', ')})")
+    lines.append(f"    return _operator({x}{passed})")
+    if itself != name:
+        lines += ["", "", f"{itself} = {name}  # a parameter hides the name inside"]
+    return "\n".join(lines) + "\n"
+
+
+def _required(activation: Activation) -> str:
+    return "".join(", 1.0" for parameter in activation.parameters if parameter.default is None)
+
+
+def _class(activation: Activation) -> str:
+    name = activation.name
+    x = activation.input
+    passed = _passed(activation, "self.")
+    doc = docstring(
+        f"""{report.summary(activation)}
+
+The module of `{name}`. With `inplace` the result is written into the input; where a gradient is wanted, a
+copy of the input is kept for the backward pass, so that this saves no memory then.
+
+>>> {activation.class_name}({_required(activation).removeprefix(', ')})(torch.zeros(2, 3)).shape
+torch.Size([2, 3])""",
+        "    ",
+    )
+    check = [f"        _check({_passed(activation).removeprefix(', ')})"] if activation.requires else []
+    stored = [f"        self.{parameter.name} = {parameter.name}" for parameter in activation.parameters]
+    fields = ", ".join(f"{name}={{self.{name}}}" for name in _parameter_names(activation))
+    shown = f'f"{fields}" + ' if fields else ""
+    inplace = f'"{", " if fields else ""}inplace=True" if self.inplace else ""'
+    lines = [
+        f"class {activation.class_name}(nn.Module):",
+        f"    {doc}",
+        "",
+        f"    def __init__(self{_signature(activation)}, inplace: bool = False) -> None:",
+        "        super().__init__()",
+        *check,
+        *stored,
+        "        self.inplace = inplace",
+        "",
+        f"    def forward(self, {x}: Tensor) -> Tensor:",
+        '        """The activation of every element."""',
+        "        if self.inplace:",
+        f"            return _runtime.overwrite({name}, {x}{passed})",
+        f"        return {name}({x}{passed})",
+        "",
+        "    def extra_repr(self) -> str:",
+        '        """The parameters as `print` shows them."""',
+        f"        return {shown}({inplace})" if shown else f"        return {inplace}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,176 @@
+"""Programs as Triton: the spelling of every operation, and the text of the `@triton.jit` functions.
+
+In: a `Function`. Out: the source of a jit function of a value in float32 or float64, its parameters in the
+same precision, and `fast`, a constexpr that allows results good for 16 bits.
+
+Triton gives a bare number float32's precision wherever no tensor stands beside it. So numbers that go where a
+tensor is wanted are made `tl.full((), number, x.dtype)`, and named constants are constexpr.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+
+from dsl.program import Function
+from dsl.targets.spelling import (
+    ARITHMETIC,
+    ATOM,
+    ELEMENTWISE_LOGIC,
+    SUM,
+    Kind,
+    Row,
+    Text,
+    Writer,
+    number,
+    write,
+)
+
+RESERVED = frozenset({"fast", "float", "tl", "triton", "_math"})
+"""Names that a program's own may not hide inside a jit function."""
+
+_FUNCTIONS = {
+    "abs": "tl.abs({0})",
+    "exp": "_math.exp({0}, fast)",
+    "exp_sum": "_math.exp_sum({0}, {1}, fast)",
+    "expm1": "_math.expm1({0}, fast)",
+    "log": "_math.log({0}, fast)",
+    "log1p": "_math.log1p({0}, fast)",
+    "erf": "_math.erf({0}, fast)",
+    "erfcx": "_math.erfcx({0}, fast)",
+    "product_error": "_math.product_error({0}, {1})",
+    "ratio": "_math.ratio({0}, {1}, fast)",
+    "sign": "_math.sign({0})",
+    "floor": "_math.floor({0})",
+    "ceil": "_math.ceil({0})",
+    "round": "_math.round({0})",
+    "sqrt": "_math.sqrt({0}, fast)",
+    "cbrt": "_math.cbrt({0}, fast)",
+    "sin": "_math.sin({0}, fast)",
+    "cos": "_math.cos({0}, fast)",
+    "asin": "_math.asin({0}, fast)",
+    "acos": "_math.acos({0}, fast)",
+    "atan": "_math.atan({0}, fast)",
+    "pow": "_math.pow({0}, {1}, fast)",
+}
+
+_EXTREMA = {"max": "_math.maximum({0}, {1})", "min": "_math.minimum({0}, {1})"}
+
+
+def _spellings(x: str) -> Mapping[str, Writer]:
+    """How Triton writes each operation in a function whose input is called `x`."""
+    where = Row("tl.where({0}, {1}, {2})")
+    indicator = Row(f"{{0}}.to({x}.dtype)", operands=(ATOM,))
+
+    def tensor(arg: Text) -> Text:
+        if arg.kind is not Kind.STATIC:
+            return arg
+        return Text(f"tl.full((), {arg.source}, {x}.dtype)", ATOM, Kind.UNIFORM)
+
+    def tensor_unless_exact(arg: Text) -> Text:
+        return arg if arg.value is not None and _is_float32(number(arg.value)) else tensor(arg)
+
+    def call(template: str, take: Callable[[Text], Text] = tensor) -> Writer:
+        row = Row(template)
+        return lambda args: row.write(tuple(take(arg) for arg in args))
+
+    def choose(args: tuple[Text, ...]) -> Text:
+        condition, then, otherwise = args
+        if then.is_number(1) and otherwise.is_number(0):
+            return indicator.write((condition,))
+        if max(then.kind, otherwise.kind) is Kind.STATIC:
+            then = tensor(then)
+        return where.write((condition, then, otherwise))
+
+    rows: dict[str, Writer] = {op: row.write for op, row in {**ARITHMETIC, **ELEMENTWISE_LOGIC}.items()}
+    rows |= {op: call(template) for op, template in _FUNCTIONS.items()}
+    rows |= {op: call(template, tensor_unless_exact) for op, template in _EXTREMA.items()}
+    return rows | {"where": choose}
+
+
+def jit_function(function: Function, name: str, summary: str, rename: Mapping[str, str]) -> str:
+    """The source of `function` as a jit function called `name`; `rename` gives names that may stand in it."""
+    x = rename[function.input]
+    table = _spellings(x)
+    names = {function.input: Text(x, ATOM, Kind.VARYING)}
+    names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
+    lines = []
+    for constant in function.constants:
+        names[constant.name] = Text(constant.name, ATOM, Kind.STATIC, constant.value)
+        lines.append(f"{constant.name}: tl.constexpr = {number(constant.value)}  # {constant.meaning}")
+    for step in function.steps:
+        text = write(step.value, names, table)
+        label = rename[step.name]
+        names[step.name] = Text(label, ATOM, text.kind, text.value)
+        lines.append(f"{label}{': tl.constexpr' if text.kind is Kind.STATIC else ''} = {text.source}")
+    result = write(function.result, names, table)
+    lines.append(f"return {_shaped(result, x)}")
+    parameters = "".join(f", {rename[p]}" for p in function.parameters)
+    head = f'@triton.jit\ndef {name}({x}{parameters}, fast: tl.constexpr):\n    """{summary}"""\n'
+    return head + "".join(f"    {line}\n" for line in lines)
+
+
+def kernel(name: str, callee: str, summary: str, parameters: Sequence[str], gradient: bool) -> str:
+    """The source of the kernel that loads, calls `callee` and stores.
+
+    With `gradient` it loads the incoming gradient too, and stores the product.
+    """
+    parameters = [f"p{i}" if p in _KERNEL_NAMES else p for i, p in enumerate(parameters)]
+    pointers = "grad_ptr, x_ptr, out_ptr" if gradient else "x_ptr, out_ptr"
+    declared = "".join(f"{p}: tl.float64, " for p in parameters)
+    value = f"{callee}(x, {''.join(f'{p}, ' for p in parameters)}fast)"
+    load = "_runtime.widen(tl.load({} + i, mask=i < n))"
+    lines = [
+        "@triton.jit",
+        f"def {name}({pointers}, {declared}start, n, {_CHOICES}):",
+        f'    """{summary}"""',
+        "    i = _runtime.tile_offsets(start, tile, wide)",
+        f"    x = {load.format('x_ptr')}",
+    ]
+    lines += [f"    {p} = _runtime.as_parameter({p}, x)" for p in parameters]
+    if gradient:
+        lines.append(f"    grad = {load.format('grad_ptr')}")
+        value = f"grad * {value}"
+    lines.append(f"    tl.store(out_ptr + i, {value}, mask=i < n)")
+    return "\n".join(lines) + "\n"
+
+
+_CHOICES = "tile: tl.constexpr, wide: tl.constexpr, fast: tl.constexpr"
+
+_KERNEL_NAMES = RESERVED | {
+    "grad_ptr",
+    "x_ptr",
+    "out_ptr",
+    "start",
+    "n",
+    "tile",
+    "wide",
+    "i",
+    "x",
+    "grad",
+    "_runtime",
+}
+
+
+def _shaped(result: Text, x: str) -> str:
+    """A result in the shape of the input, though it may not depend on it."""
+    match result.kind:
+        case Kind.STATIC:
+            return f"tl.full({x}.shape, {result.source}, {x}.dtype)"
+        case Kind.UNIFORM:
+            return f"tl.zeros_like({x}) + {result.within(SUM + 1)}"
+        case _:
+            return result.source
+
+
+def _is_float32(literal: str) -> bool:
+    """Whether a literal's value survives in float32.
+
+    >>> _is_float32("0.5"), _is_float32("0.1")
+    (True, False)
+    """
+    try:
+        value = float(literal)
+        return bool(struct.unpack("f", struct.pack("f", value))[0] == value)
+    except (OverflowError, ValueError):
+        return False
