@@ -1,7 +1,11 @@
-"""Elementary functions for activation kernels, first in Triton and then in torch.
+"""Elementary functions for activation kernels: first as Triton device functions, then as torch operations.
 
-In: tensors of float32 or float64 (16-bit inputs are computed in float32 with `fast` set). Out: the function's
-value, rounded once or nearly so, with infinities, NaN and the edges of the range in their places.
+In: tensors of float32 or float64, and `fast`, which says that 16-bit inputs are being computed in float32.
+Out: the function's value, within about one unit in the last place, or within 2^-17 of it when `fast`;
+infinities, NaN, signed zeros and both ends of the range are in their places.
+
+Only arithmetic, bit casts and `where` are used, so that NVIDIA, AMD and Triton's interpreter agree. The
+polynomials are the best ones with coefficients of their type (Remez exchange in exact arithmetic).
 """
 
 import torch
@@ -10,186 +14,855 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+LN2_HI = tl.constexpr(0.693145751953125)  # 16 bits: n * LN2_HI is exact
+LN2_LO = tl.constexpr(1.428606765330187e-06)
+LN2_HI_DOUBLE = tl.constexpr(0.6931471805592082)  # 40 bits
+LN2_LO_DOUBLE = tl.constexpr(7.371002565167799e-13)
+HALF_PI = tl.constexpr(1.5707963267948966)
+HALF_PI_DOUBLE_LO = tl.constexpr(6.123233995736766e-17)
+HALF_PI_1 = tl.constexpr(1.5707963705062866)
+HALF_PI_2 = tl.constexpr(-4.371138828673793e-08)
+HALF_PI_3 = tl.constexpr(-1.7151245100058819e-15)
+TWO_OVER_PI = tl.constexpr(0.6366197466850281)
+ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+ROUNDER_BITS = tl.constexpr(0x4B400000)
+INF = tl.constexpr(float("inf"))
+NAN = tl.constexpr(float("nan"))
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+
+EXP = tl.constexpr(
+    (
+        0.4999999403953552,
+        0.1666652113199234,
+        0.04166825860738754,
+        0.00836866907775402,
+        0.0013821290340274572,
+    )
+)
+EXPM1 = tl.constexpr(
+    (
+        0.5,
+        0.1666666567325592,
+        0.04166649281978607,
+        0.008333547040820122,
+        0.001393231563270092,
+        0.00019760993018280715,
+    )
+)
+EXPM1_FAST = tl.constexpr(
+    (
+        0.5001216530799866,
+        0.16667866706848145,
+    )
+)
+EXPM1_DOUBLE = tl.constexpr(
+    (
+        0.5,
+        0.16666666666666666,
+        0.041666666666666664,
+        0.008333333333334338,
+        0.0013888888888888631,
+        0.00019841269837716043,
+        2.4801587312255804e-05,
+        2.7557324741084316e-06,
+        2.755728762104124e-07,
+        2.5048192092306814e-08,
+        2.090968706732172e-09,
+        1.7109770891888222e-10,
+    )
+)
+LOG1P = tl.constexpr(
+    (
+        -0.5,
+        0.3333345055580139,
+        -0.25000110268592834,
+        0.19990848004817963,
+        -0.1664687842130661,
+        0.14477629959583282,
+        -0.13163936138153076,
+        0.10472550988197327,
+        -0.045152269303798676,
+    )
+)
+LOG1P_FAST = tl.constexpr(
+    (
+        -0.5002996921539307,
+        0.3336026072502136,
+    )
+)
+ERF_NEAR = tl.constexpr(
+    (
+        0.12837916612625122,
+        -0.3761262595653534,
+        0.11283578723669052,
+        -0.026853347197175026,
+        0.005187162198126316,
+        -0.0007997853099368513,
+        7.806903158780187e-05,
+    )
+)
+ERF_FAR = tl.constexpr(
+    (
+        -0.0004927573027089238,
+        -1.626045823097229,
+        -0.9206486344337463,
+        -0.1487513929605484,
+        0.031505558639764786,
+        -0.004252539947628975,
+        0.0002688841777853668,
+    )
+)
+ERF_FAST = tl.constexpr(
+    (
+        1.128370761871338,
+        -0.3759694993495941,
+        0.11232702434062958,
+        -0.026192178949713707,
+        0.004752833396196365,
+        -0.0006557950982823968,
+        6.558479799423367e-05,
+        -4.417418494995218e-06,
+        1.7722528866670473e-07,
+        -3.1749725071250623e-09,
+    )
+)
+ERFCX = tl.constexpr(
+    (
+        1.0215827226638794,
+        -0.6871606707572937,
+        0.27947109937667847,
+        -0.03644245117902756,
+        -0.021501293405890465,
+        0.006482740398496389,
+        0.003055071923881769,
+        -0.0008549634367227554,
+        -0.0005969953490421176,
+        7.011510751908645e-05,
+        8.419949881499633e-05,
+    )
+)
+ERFCX_FAST = tl.constexpr(
+    (
+        0.5641881823539734,
+        1.4280363321304321,
+        3.2914414405822754,
+        7.799398899078369,
+        4.795147895812988,
+        56.50276184082031,
+        -67.29265594482422,
+    )
+)
+ERFCX_DOUBLE = tl.constexpr(
+    (
+        1.095995661000491,
+        -0.976548729080882,
+        0.773208702265241,
+        -0.5408538313132417,
+        0.3308515878780672,
+        -0.17401093723977143,
+        0.07638151490592605,
+        -0.026370053341616618,
+        0.006112055700670334,
+        -0.0002809588620998376,
+        -0.00045505297332116645,
+        0.00017681282153839004,
+        -3.6341067246516406e-06,
+        -1.8860910137685953e-05,
+        4.692053432875312e-06,
+        1.424180063321131e-06,
+        -8.430972752052131e-07,
+        -7.533397603067265e-08,
+        1.2201072006252372e-07,
+        5.308944620566673e-10,
+        -1.5017193058171748e-08,
+        3.231073814722681e-10,
+        1.153843604026734e-09,
+    )
+)
+SIN = tl.constexpr(
+    (
+        -0.16666653752326965,
+        0.008332106284797192,
+        -0.00019507882825564593,
+    )
+)
+SIN_FAST = tl.constexpr(
+    (
+        -0.16663256287574768,
+        0.008159857243299484,
+    )
+)
+COS = tl.constexpr(
+    (
+        0.04166664555668831,
+        -0.0013887297827750444,
+        2.4430084522464313e-05,
+    )
+)
+COS_FAST = tl.constexpr(
+    (
+        0.041660841554403305,
+        -0.0013643859419971704,
+    )
+)
+ATAN = tl.constexpr(
+    (
+        -0.33333298563957214,
+        0.1999852955341339,
+        -0.14264015853405,
+        0.10950880497694016,
+        -0.08399306237697601,
+        0.05788138136267662,
+        -0.031096961349248886,
+        0.010868660174310207,
+        -0.00178281229455024,
+    )
+)
+ATAN_DOUBLE = tl.constexpr(
+    (
+        -0.33333333333333287,
+        0.19999999999990617,
+        -0.1428571428504498,
+        0.11111111086670777,
+        -0.090909085510027,
+        0.07692299754521287,
+        -0.06666584072196818,
+        0.05881718275079103,
+        -0.05259443593660016,
+        0.0474496124096656,
+        -0.04286489576111998,
+        0.03821225200627086,
+        -0.032789270913597415,
+        0.026157000508257103,
+        -0.018620014929241643,
+        0.011322568939765822,
+        -0.0056155451273347924,
+        0.00215307461312656,
+        -0.0005933769166895207,
+        0.00010396903573470044,
+        -8.663277628834656e-06,
+    )
+)
+ASIN = tl.constexpr(
+    (
+        0.16666752099990845,
+        0.074953094124794,
+        0.04546915367245674,
+        0.02418474107980728,
+        0.042158398777246475,
+    )
+)
+ASIN_DOUBLE = tl.constexpr(
+    (
+        0.1666666666666676,
+        0.07499999999970866,
+        0.0446428571745612,
+        0.030381942709841455,
+        0.022372214936846165,
+        0.017351612832143287,
+        0.013980811599338859,
+        0.011398979799382924,
+        0.010779900021553119,
+        0.0037076589144489224,
+        0.021704575500832938,
+        -0.02099520580387876,
+        0.03262632431417894,
+    )
+)
+ATANH = tl.constexpr(
+    (
+        0.666669487953186,
+        0.39957600831985474,
+        0.30366358160972595,
+    )
+)
+ATANH_DOUBLE = tl.constexpr(
+    (
+        0.6666666666666666,
+        0.4000000000000272,
+        0.2857142857075556,
+        0.22222222299886932,
+        0.1818181358557362,
+        0.15384744883505247,
+        0.13332784083689325,
+        0.11703511464727923,
+        0.11956655434182614,
+    )
+)
+
+@triton.jit
+def _fma(a, b, c):
+    # The interpreter's tl.fma rounds twice. A product of two float32 numbers is exact in float64.
+    if INTERPRETED:
+        if a.dtype == tl.float64:
+            return a * b + c
+        return (a.to(tl.float64) * b + c).to(tl.float32)
+    return tl.fma(a, b, c)
+
+
+@triton.jit
+def _polynomial(x, coefficients: tl.constexpr, degree: tl.constexpr, fast: tl.constexpr):
+    # Horner. In float64 a literal operand of tl.fma would be rounded to float32, so the operators stand there.
+    if fast or x.dtype == tl.float64:
+        p = x * coefficients[degree] + coefficients[degree - 1]
+        for k in tl.static_range(2, degree + 1):
+            p = p * x + coefficients[degree - k]
+    else:
+        p = _fma(x, coefficients[degree], coefficients[degree - 1])
+        for k in tl.static_range(2, degree + 1):
+            p = _fma(p, x, coefficients[degree - k])
+    return p
+
+
+@triton.jit
+def _bits(x):
+    if x.dtype == tl.float64:
+        return x.to(tl.int64, bitcast=True)
+    return x.to(tl.int32, bitcast=True)
+
+
+@triton.jit
+def _float(bits):
+    if bits.dtype == tl.int64:
+        return bits.to(tl.float64, bitcast=True)
+    return bits.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _copy_sign(x, sign_of):
+    # |x| with the sign of the other; x is not negative.
+    if x.dtype == tl.float64:
+        return _float(_bits(x) | (_bits(sign_of) & -0x8000000000000000))
+    return _float(_bits(x) | (_bits(sign_of) & -0x80000000))
+
+
+@triton.jit
+def _reduce_exp(u):
+    # u = n ln 2 + r with |r| <= 0.35: n as an integer, and r.
+    shifted = _fma(u, LOG2E, ROUNDER)
+    n = shifted - ROUNDER
+    r = _fma(n, -LN2_LO, _fma(n, -LN2_HI, u))
+    return _bits(shifted) - ROUNDER_BITS, r
+
+
+@triton.jit
+def _exp_accurate(u, lo, corrected: tl.constexpr):
+    n, r = _reduce_exp(u)
+    if corrected:
+        r += lo
+    p = _fma(_fma(_polynomial(r, EXP, 4, False), r, 1.0), r, 1.0)
+    # Two factors, each a power of two in range, so that only the last product rounds (below 2^-126).
+    half = n >> 1
+    p = p * _float((half + 127) << 23) * _float((n - half + 127) << 23)
+    return tl.where(u > 89.0, INF, tl.where(u < -104.0, 0.0, p))
 
 
 @triton.jit
 def exp(u, fast: tl.constexpr):
+    """e^u.
+
+    Method: u = n ln 2 + r, a polynomial of degree 6 in r, and 2^n in two exact steps; fast, the hardware's
+    2^x. Special cases: 0 below -104, infinity above 88.72.
+    """
+    if u.dtype == tl.float64:
+        return tl.exp(u)
     if fast:
         return tl.exp2(u * LOG2E)
-    return tl.exp(u)
+    return _exp_accurate(u, u, False)
 
 
 @triton.jit
 def exp_sum(hi, lo, fast: tl.constexpr):
-    e = exp(hi, fast)
-    return tl.where((e > 0.0) & (e < float("inf")), e + e * lo, e)
+    """e^(hi + lo), where lo is what the rounding of hi lost.
+
+    Method: as exp, with lo added to the reduced argument; fast, lo is left out, for it moves the result by
+    less than 2^-18 wherever that does not underflow in 16 bits. An infinite hi decides, whatever lo is.
+    """
+    if hi.dtype == tl.float64:
+        e = tl.exp(hi)
+        return tl.where((e > 0.0) & (e < INF), e + e * lo, e)
+    if fast:
+        return tl.exp2(hi * LOG2E)
+    return _exp_accurate(hi, lo, True)
+
+
+@triton.jit
+def _expm1_double(u):
+    n = tl.floor(u * LOG2E + 0.5)
+    r = (u - n * LN2_HI_DOUBLE) - n * LN2_LO_DOUBLE
+    one = n == 1.0
+    v = tl.where(one, r + 0.5, r) + r * r * _polynomial(r, EXPM1_DOUBLE, 11, False)
+    s = _float((n.to(tl.int64) + 1022) << 52)
+    y = 2.0 * (v * s + tl.where(one, 0.0, s - 0.5))
+    return tl.where(u > 710.0, INF, tl.where(u < -40.0, -1.0, y))
 
 
 @triton.jit
 def expm1(u, fast: tl.constexpr):
-    e = exp(u, fast) - 1.0
-    series = u * (1.0 + u * (0.5 + u * (1.0 / 6 + u * (1.0 / 24 + u * (1.0 / 120 + u * (1.0 / 720))))))
-    return tl.where(tl.abs(u) < 0.125, series, e)
+    """e^u - 1, without cancellation.
+
+    Method: u = n ln 2 + r and 2^n (e^r - 1) + (2^n - 1), with the sum regrouped for n = 1, where it would
+    cancel; fast, the hardware's 2^x minus 1, and a cubic for |u| < 1/16.
+    """
+    if fast and u.dtype == tl.float32:
+        series = u + u * (u * _polynomial(u, EXPM1_FAST, 1, True))
+        return tl.where(tl.abs(u) < 0.0625, series, tl.exp2(u * LOG2E) - 1.0)
+    if u.dtype == tl.float64:
+        y = _expm1_double(u)
+    else:
+        n, r = _reduce_exp(u)
+        one = n == 1
+        v = _fma(_polynomial(r, EXPM1, 5, False), r * r, tl.where(one, r + 0.5, r))
+        s = _float((n + 126) << 23)
+        y = 2.0 * _fma(v, s, tl.where(one, 0.0, s - 0.5))
+        y = tl.where(u > 89.0, INF, tl.where(u < -18.0, -1.0, y))
+    return tl.where(tl.abs(u) < 1e-17, u, y)
+
+
+@triton.jit
+def _log_of_ratio(m, e):
+    # log(1 + m) + e ln 2 for -1/4 <= m <= 1/2.
+    tail = _fma(e, LN2_LO, m * m * _polynomial(m, LOG1P, 8, False))
+    return _fma(e, LN2_HI, m + tail)
 
 
 @triton.jit
 def log(u, fast: tl.constexpr):
-    return tl.log(u)
+    """The natural logarithm.
+
+    Method: u = 2^e (1 + m) with -1/4 <= m < 1/2 and a polynomial of degree 10 in m; fast, the hardware's log2,
+    and a cubic within 0.04 of 1. Special cases: -infinity at 0, NaN below.
+    """
+    if u.dtype == tl.float64:
+        return tl.log(u)
+    if fast:
+        r = u - 1.0
+        series = r + r * (r * _polynomial(r, LOG1P_FAST, 1, True))
+        return tl.where(tl.abs(r) < 0.04, series, tl.log2(u) * LN2)
+    subnormal = u < 1.1754943508222875e-38
+    bits = _bits(tl.where(subnormal, u * 8388608.0, u))
+    k = (bits - 0x3F400000) & -0x800000
+    e = k.to(tl.float32) * 1.1920928955078125e-07 - tl.where(subnormal, 23.0, 0.0)
+    y = _log_of_ratio(_float(bits - k) - 1.0, e)
+    y = tl.where(u > 0.0, y, tl.where(u == 0.0, -INF, NAN))
+    return tl.where(u == INF, u, y)
 
 
 @triton.jit
 def log1p(u, fast: tl.constexpr):
+    """log(1 + u), without cancellation.
+
+    Method: 1 + u is only rounded to find its exponent e; m = 2^-e u + (2^-e - 1) keeps every bit of u. Then as
+    log. In float64, log(s) with what the rounding of s = 1 + u lost put back. Fast as in log.
+    Special cases: -infinity at -1, NaN below.
+    """
     s = 1.0 + u
-    value = tl.log(s) + (u - (s - 1.0)) / s
-    return tl.where((s > 0.0) & (s < float("inf")), value, tl.log(s))
+    if u.dtype == tl.float64:
+        y = tl.log(s) + (u - (s - 1.0)) / s
+        y = tl.where(s > 0.0, y, tl.where(s == 0.0, -INF, NAN))
+        return tl.where((u == INF) | (u == 0.0), u, y)
+    if fast:
+        series = u + u * (u * _polynomial(u, LOG1P_FAST, 1, True))
+        return tl.where(tl.abs(u) < 0.04, series, tl.log2(s) * LN2)
+    k = (_bits(s) - 0x3F400000) & -0x800000
+    m = _float(_bits(u) - k) + (_float(0x3F800000 - k) - 1.0)
+    y = _log_of_ratio(m, k.to(tl.float32) * 1.1920928955078125e-07)
+    y = tl.where(s > 0.0, y, tl.where(s == 0.0, -INF, NAN))
+    return tl.where((u == INF) | (u == 0.0), u, y)
 
 
 @triton.jit
 def erf(u, fast: tl.constexpr):
-    return tl.erf(u)
+    """The error function.
+
+    Method: u + u P(u^2) up to 1, and 1 - 2^Q(|u|) beyond, where Q is log2(erfc); fast, one odd polynomial of
+    degree 19 up to 3.12, where erf is 1 to 17 bits, and its value there beyond.
+    """
+    if u.dtype == tl.float64:
+        return tl.erf(u)
+    if fast:
+        c = minimum(maximum(u, -3.12), 3.12)
+        return c * _polynomial(c * c, ERF_FAST, 9, True)
+    a = tl.abs(u)
+    c = minimum(a, 4.0)
+    far = _copy_sign(1.0 - tl.exp2(_polynomial(c, ERF_FAR, 6, False)), u)
+    near = _fma(u, _polynomial(u * u, ERF_NEAR, 6, False), u)
+    return tl.where(a < 1.0, near, far)
 
 
 @triton.jit
 def erfcx(u, fast: tl.constexpr):
-    wide = u.to(tl.float64)
-    near = tl.exp(wide * wide) * (1.0 - tl.erf(wide))
-    far = 0.5641895835477563 / (wide + 0.5 / (wide + 1.0 / (wide + 1.5 / (wide + 2.0 / (wide + 2.5 / wide)))))
-    return tl.where(u < 2.5, near, far).to(u.dtype)
+    """e^(u^2) erfc(u) for u >= 0.
+
+    Method: (u + k) erfcx(u) is smooth in q = (u - k) / (u + k) on the whole half line; one polynomial in q, times
+    r = 1 / (u + k), whose rounding errors (and those of u + k) are put back; fast, a polynomial in r.
+    Special cases: 0 at infinity.
+    """
+    if u.dtype == tl.float64:
+        r = 1.0 / (u + 4.0)
+        near = u < 1e18
+        r += r * tl.where(near, (1.0 - 4.0 * r) - u * r, 0.0)
+        return r * _polynomial(tl.where(near, 2.0 * (u * r) - 1.0, 1.0), ERFCX_DOUBLE, 22, False)
+    if fast:
+        r = 1.0 / (u + 2.53)
+        return r * _polynomial(r, ERFCX_FAST, 6, True)
+    r = 1.0 / (u + 2.0)
+    near = u < 1e18
+    r = _fma(r, tl.where(near, _fma(-u, r, _fma(r, -2.0, 1.0)), 0.0), r)
+    q = tl.where(near, _fma(u + u, r, -1.0), 1.0)
+    return r * _polynomial(q, ERFCX, 10, False)
 
 
 @triton.jit
 def product_error(a, b):
+    """a b minus its rounded value, exactly.
+
+    Method: one fused multiply-add; in the interpreter, which has none, float64 for float32 and Dekker's
+    product for float64.
+    """
     p = a * b
-    if INTERPRETED:
-        return (a.to(tl.float64) * b.to(tl.float64) - p.to(tl.float64)).to(p.dtype)
-    return tl.fma(a, b, -p)
+    if not INTERPRETED:
+        return tl.fma(a, b, -p)
+    if p.dtype == tl.float32:
+        return (a.to(tl.float64) * b.to(tl.float64) - p.to(tl.float64)).to(tl.float32)
+    a_hi = _float(_bits(a) & -0x8000000)
+    b_hi = _float(_bits(b) & -0x8000000)
+    a_lo, b_lo = a - a_hi, b - b_hi
+    return ((a_hi * b_hi - p) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
 
 
 @triton.jit
 def ratio(a, b, fast: tl.constexpr):
+    """a / b for b in [2^-100, 2^100].
+
+    Method: the hardware's reciprocal, and unless fast one correction with the remainder, which leaves about
+    half a unit. A remainder that is not a number (an infinite quotient) corrects nothing.
+    """
+    if b.dtype == tl.float64:
+        return a / b
+    r = 1.0 / b
+    q = a * r
     if fast:
-        return a * (1.0 / b)
-    return a / b
+        return q
+    y = _fma(r, _fma(-q, b, a), q)
+    return tl.where(y == y, y, q)
 
 
 @triton.jit
 def maximum(a, b):
+    """The greater; NaN where either is."""
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def minimum(a, b):
+    """The smaller; NaN where either is."""
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def sign(x):
+    """-1, 0 or 1; zero keeps its sign, NaN stays."""
     return tl.where(x > 0.0, 1.0, tl.where(x < 0.0, -1.0, x))
 
 
 @triton.jit
 def floor(x):
+    """The greatest integer not above x."""
     return tl.floor(x)
 
 
 @triton.jit
 def ceil(x):
+    """The least integer not below x."""
     return tl.ceil(x)
 
 
 @triton.jit
 def round(x):
-    near = tl.floor(x)
-    rest = x - near
-    odd = near - 2.0 * tl.floor(near * 0.5)
-    up = (rest > 0.5) | ((rest == 0.5) & (odd == 1.0))
-    return tl.where(up, near + 1.0, near)
+    """The nearest integer, ties to even.
+
+    Method: above 2^23 (2^52 in float64) every number is an integer, so that adding and subtracting that
+    number rounds; the sign is put back for the zeros.
+    """
+    a = tl.abs(x)
+    if x.dtype == tl.float64:
+        return _copy_sign(tl.where(a < 4503599627370496.0, (a + 4503599627370496.0) - 4503599627370496.0, a), x)
+    return _copy_sign(tl.where(a < 8388608.0, (a + 8388608.0) - 8388608.0, a), x)
+
+
+@triton.jit
+def _reduce_far(a, fast: tl.constexpr):
+    # Payne and Hanek for 2^17 <= a: a = m 2^e, and only those bits of 1 / (2 pi) count which m 2^e neither turns
+    # into whole turns nor leaves below the result. Seven words of 2^-8 / (2 pi) are shifted into place.
+    bits = _bits(a)
+    shift = (bits >> 23) - 142
+    m = ((bits & 0x7FFFFF) | 0x800000).to(tl.uint64)
+    far = shift >= 64
+    odd = (shift & 32) != 0
+    s = (shift & 31).to(tl.uint64)
+    v0 = tl.where(far, 0x4A7F09D5, 0x0028BE60).to(tl.uint64)
+    v1 = tl.where(far, 0xF47D4D37, 0xDB939105).to(tl.uint64)
+    v2 = tl.where(far, 0x7036D8A5, 0x4A7F09D5).to(tl.uint64)
+    v3 = tl.where(far, 0x664F10E4, 0xF47D4D37).to(tl.uint64)
+    u0, u1, u2 = tl.where(odd, v1, v0), tl.where(odd, v2, v1), tl.where(odd, v3, v2)
+    w0 = (((u0 << 32) | u1) << s) >> 32
+    w1 = (((u1 << 32) | u2) << s) >> 32
+    turns = ((m * w0) << 32) + m * w1
+    if not fast:
+        v4 = tl.where(far, 0x107F9458, 0x7036D8A5).to(tl.uint64)
+        u3 = tl.where(odd, v4, v3)
+        turns += (m * ((((u2 << 32) | u3) << s) >> 32)) >> 32
+    if fast:
+        top = (turns >> 32).to(tl.uint32)
+        q = ((top + 0x20000000) >> 30).to(tl.int32)
+        rest = (top - (q.to(tl.uint32) << 30)).to(tl.int32, bitcast=True)
+        return rest.to(tl.float32) * 1.4629180792671596e-09, q
+    q = (turns + 0x2000000000000000) >> 62
+    rest = (turns - (q << 62)).to(tl.int64, bitcast=True)
+    rest = rest.to(tl.float32)
+    return _fma(rest, 3.4061216748705226e-19, rest * -9.47839680047608e-27), q.to(tl.int32)
+
+
+@triton.jit
+def _sin_turned(a, turn: tl.constexpr, fast: tl.constexpr):
+    # sin(a + turn pi / 2) for a >= 0, by quadrants.
+    shifted = _fma(a, TWO_OVER_PI, ROUNDER)
+    n = shifted - ROUNDER
+    r = _fma(n, -HALF_PI_2, _fma(n, -HALF_PI_1, a))
+    if not fast:
+        r = _fma(n, -HALF_PI_3, r)
+    q = _bits(shifted)
+    far_r, far_q = _reduce_far(a, fast)
+    far = (a >= 131072.0) & (a < INF)
+    r = tl.where(far, far_r, r)
+    q = tl.where(far, far_q, q) + turn
+    z = r * r
+    if fast:
+        sine = r + r * (z * _polynomial(z, SIN_FAST, 1, True))
+        cosine = 1.0 + z * (z * _polynomial(z, COS_FAST, 1, True) - 0.5)
+    else:
+        sine = _fma(r, z * _polynomial(z, SIN, 2, False), r)
+        cosine = _fma(z, _fma(z, _polynomial(z, COS, 2, False), -0.5), 1.0)
+    return _float(_bits(tl.where((q & 1) != 0, cosine, sine)) ^ ((q & 2) << 30))
 
 
 @triton.jit
 def sin(x, fast: tl.constexpr):
-    return tl.sin(x)
+    """The sine, at every finite x.
+
+    Method: the nearest multiple of pi / 2 is taken off in three parts up to 2^17, in integers beyond; then a
+    polynomial. float64 is Triton's own. Special cases: NaN at infinity.
+    """
+    if x.dtype == tl.float64:
+        return tl.sin(x)
+    return _float(_bits(_sin_turned(tl.abs(x), 0, fast)) ^ (_bits(x) & -0x80000000))
 
 
 @triton.jit
 def cos(x, fast: tl.constexpr):
-    return tl.cos(x)
+    """The cosine, at every finite x; the method is sin's."""
+    if x.dtype == tl.float64:
+        return tl.cos(x)
+    return _sin_turned(tl.abs(x), 1, fast)
 
 
 @triton.jit
 def atan(x, fast: tl.constexpr):
+    """The inverse tangent.
+
+    Method: an odd polynomial up to 1, and pi / 2 minus that of 1 / x beyond, pi / 2 in two parts.
+    """
     a = tl.abs(x)
-    small = tl.where(a > 1.0, 1.0 / a, a)
-    z = small / (1.0 + tl.sqrt(1.0 + small * small))
-    s = z * z
-    series = 1.0 / 17 - s * (1.0 / 19 - s * (1.0 / 21))
-    series = 1.0 / 9 - s * (1.0 / 11 - s * (1.0 / 13 - s * (1.0 / 15 - s * series)))
-    value = 2.0 * z * (1.0 - s * (1.0 / 3 - s * (1.0 / 5 - s * (1.0 / 7 - s * series))))
-    value = tl.where(a > 1.0, 1.5707963267948966 - value, value)
-    return tl.where(x < 0.0, -value, value)
+    beyond = a > 1.0
+    if x.dtype == tl.float64:
+        t = tl.where(beyond, 1.0 / a, a)
+        z = t * t
+        y = t + t * (z * _polynomial(z, ATAN_DOUBLE, 20, False))
+        y = tl.where(beyond, (HALF_PI - y) + HALF_PI_DOUBLE_LO, y)
+    else:
+        c = minimum(a, 1e30)
+        t = 1.0 / c
+        t = tl.where(beyond, _fma(t, _fma(-c, t, 1.0), t), a)
+        z = t * t
+        y = _fma(t, z * _polynomial(z, ATAN, 8, fast), t)
+        y = tl.where(beyond, (HALF_PI_1 - y) + HALF_PI_2, y)
+    return _copy_sign(y, x)
+
+
+@triton.jit
+def _asin_tail(z, fast: tl.constexpr):
+    # asin(s) / s - 1 for z = s^2 <= 1/4.
+    if z.dtype == tl.float64:
+        return z * _polynomial(z, ASIN_DOUBLE, 12, False)
+    return z * _polynomial(z, ASIN, 4, fast)
 
 
 @triton.jit
 def asin(x, fast: tl.constexpr):
-    return atan(x / tl.sqrt((1.0 - x) * (1.0 + x)), fast)
+    """The inverse sine.
+
+    Method: an odd polynomial up to 1/2, and pi / 2 - 2 asin(sqrt((1 - |x|) / 2)) beyond. NaN outside [-1, 1].
+    """
+    a = tl.abs(x)
+    beyond = a > 0.5
+    z = tl.where(beyond, 0.5 * (1.0 - a), a * a)
+    s = tl.where(beyond, sqrt(z, fast), a)
+    y = s + s * _asin_tail(z, fast)
+    if x.dtype == tl.float64:
+        y = tl.where(beyond, (HALF_PI - 2.0 * y) + HALF_PI_DOUBLE_LO, y)
+    else:
+        y = tl.where(beyond, (HALF_PI_1 - 2.0 * y) + HALF_PI_2, y)
+    return _copy_sign(y, x)
 
 
 @triton.jit
 def acos(x, fast: tl.constexpr):
-    return 2.0 * atan(tl.sqrt((1.0 - x) / (1.0 + x)), fast)
+    """The inverse cosine; the method is asin's. NaN outside [-1, 1]."""
+    a = tl.abs(x)
+    beyond = a > 0.5
+    z = tl.where(beyond, 0.5 * (1.0 - a), a * a)
+    s = tl.where(beyond, sqrt(z, fast), x)
+    y = s + s * _asin_tail(z, fast)
+    if x.dtype == tl.float64:
+        near = (HALF_PI - y) + HALF_PI_DOUBLE_LO
+        far = tl.where(x < 0.0, 2.0 * ((HALF_PI - y) + HALF_PI_DOUBLE_LO), 2.0 * y)
+    else:
+        near = (HALF_PI_1 - y) + HALF_PI_2
+        far = tl.where(x < 0.0, 2.0 * ((HALF_PI_1 - y) + HALF_PI_2), 2.0 * y)
+    return tl.where(beyond, far, near)
 
 
 @triton.jit
 def cbrt(x, fast: tl.constexpr):
+    """The real cube root.
+
+    Method: 2^(log2(|x|) / 3), and unless fast one step of Newton's method. Small |x| are scaled by 2^72 first.
+    """
     a = tl.abs(x)
-    root = tl.exp2(tl.log2(tl.where(a == 0.0, 1.0, a)) * (1.0 / 3))
-    root = tl.where((a == 0.0) | (a == float("inf")), a, root - (root - a / (root * root)) * (1.0 / 3))
-    return tl.where(x < 0.0, -root, root)
+    small = a < 1e-30
+    c = tl.where(small, a * 4722366482869645213696.0, a)
+    root = tl.exp2(tl.log2(c) * 0.3333333333333333)
+    if x.dtype == tl.float64:
+        root -= (root - c / (root * root)) * 0.3333333333333333
+    elif not fast:
+        square = root * root
+        rest = _fma(-square, root, c)
+        root = _fma(rest * (1.0 / square), 0.3333333333333333, root)
+    root = tl.where(small, root * 5.960464477539063e-08, root)
+    return _copy_sign(tl.where((a > 0.0) & (a < INF), root, a), x)
+
+
+@triton.jit
+def _log_in_two(a):
+    # log(a) as a sum of two numbers, for a > 0: e ln 2 + 2 atanh(s), s = r / (2 + r), with s in two parts.
+    subnormal = a < 1.1754943508222875e-38
+    if a.dtype == tl.float64:
+        bits = _bits(tl.where(subnormal, a * 1.329227995784916e36, a))
+        k = (bits - 0x3FE8000000000000) & -0x10000000000000
+        e = (k >> 52).to(tl.float64) - tl.where(subnormal, 120.0, 0.0)
+        ln2_hi = e * LN2_HI_DOUBLE
+        ln2_lo = e * LN2_LO_DOUBLE
+    else:
+        bits = _bits(tl.where(subnormal, a * 8388608.0, a))
+        k = (bits - 0x3F400000) & -0x800000
+        e = (k >> 23).to(tl.float32) - tl.where(subnormal, 23.0, 0.0)
+        ln2_hi = e * LN2_HI
+        ln2_lo = e * LN2_LO
+    r = _float(bits - k) - 1.0
+    inverse = 1.0 / (2.0 + r)
+    s = r * inverse
+    rest = ((r - 2.0 * s) - s * r) - product_error(s, r)
+    z = s * s
+    if a.dtype == tl.float64:
+        tail = s * (z * _polynomial(z, ATANH_DOUBLE, 8, False))
+    else:
+        tail = s * (z * _polynomial(z, ATANH, 2, False))
+    tail += 2.0 * (rest * inverse) + ln2_lo
+    total = ln2_hi + 2.0 * s
+    tail += 2.0 * s - (total - ln2_hi)
+    hi = total + tail
+    return hi, tail - (hi - total)
 
 
 @triton.jit
 def pow(a, b, fast: tl.constexpr):
-    integer = tl.floor(b) == b
-    odd = integer & (b - 2.0 * tl.floor(b * 0.5) == 1.0)
-    value = tl.exp2(b * tl.log2(tl.abs(a)))
-    value = tl.where(a < 0.0, tl.where(integer, tl.where(odd, -value, value), float("nan")), value)
+    """a^b for real b.
+
+    Method: e^(b log a), with log a and the product each in two parts; fast, the hardware's log2 and 2^x.
+    Special cases: as C's pow: 1 where b is 0 or a is 1, NaN where a < 0 and b is not an integer.
+    """
+    size = tl.abs(a)
+    if fast and size.dtype == tl.float32:
+        value = tl.exp2(b * tl.log2(size))
+    else:
+        hi, lo = _log_in_two(size)
+        p = b * hi
+        value = exp_sum(p, product_error(b, hi) + b * lo, False)
+        # log(0) and log(infinity) are not what the bits above say.
+        edge = (size == 0.0) | (size == INF)
+        value = tl.where(edge, tl.where((b > 0.0) == (size == 0.0), 0.0, INF), value)
+        value = tl.where(tl.abs(b) == INF, tl.where((b > 0.0) == (size < 1.0), 0.0, INF), value)
+    whole = tl.floor(b) == b
+    odd = whole & (b - 2.0 * tl.floor(b * 0.5) == 1.0)
+    value = tl.where((a < 0.0) & ~whole, NAN, value)
+    value = tl.where(odd, _copy_sign(value, a), value)
+    value = tl.where((a != a) | (b != b), a + b, value)
     return tl.where((b == 0.0) | (a == 1.0), 1.0, value)
 
 
 @triton.jit
 def sqrt(x, fast: tl.constexpr):
+    """The square root, correctly rounded unless fast."""
     if fast or x.dtype == tl.float64:
         return tl.sqrt(x)
     return tl.sqrt_rn(x)
 
 
+def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
+    p = x * coefficients[-1] + coefficients[-2]
+    for c in coefficients[-3::-1]:
+        p = p * x + c
+    return p
+
+
 def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
-    """exp(hi + lo) for a small correction lo."""
+    """e^(hi + lo), where lo is what the rounding of hi lost."""
     e = torch.exp(hi)
-    return torch.where((e > 0) & torch.isfinite(e), e + e * lo, e)
+    return torch.where((e > 0) & (e < float("inf")), e + e * lo, e)
 
 
 def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
-    """exp(u * u) * erfc(u) for u >= 0."""
-    return torch.special.erfcx(u)
+    """e^(u^2) erfc(u) for u >= 0, by the same polynomial as the kernel's."""
+    k, coefficients = (4.0, ERFCX_DOUBLE.value) if u.dtype == torch.float64 else (2.0, ERFCX.value)
+    near = u < 1e18
+    r = 1.0 / (u + k)
+    r = r + r * torch.where(near, (1.0 - k * r) - u * r, 0.0)
+    return r * _horner(torch.where(near, 2.0 * (u * r) - 1.0, 1.0), coefficients)
 
 
 def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a * b minus its rounded value."""
-    a, b = torch.broadcast_tensors(torch.as_tensor(a), torch.as_tensor(b))
+    """a b minus its rounded value: Dekker's product, its halves cut by bit masks.
+
+    Exact in float32; in float64 to the last bit of the error itself. Where a b overflows the result is of no
+    use, and may be infinite or NaN.
+    """
     integer, mask = (torch.int64, -(1 << 27)) if a.dtype == torch.float64 else (torch.int32, -(1 << 12))
     a_hi = (a.view(integer) & mask).view(a.dtype)
     b_hi = (b.view(integer) & mask).view(b.dtype)
     a_lo, b_lo = a - a_hi, b - b_hi
-    return ((a_hi * b_hi - a * b) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
+    # The clamp keeps a compiler from fusing a * b with the subtraction, which would return 0.
+    largest = torch.finfo(a.dtype).max
+    p = torch.clamp(a * b, -largest, largest)
+    return ((a_hi * b_hi - p) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
 
 
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
     """The real cube root."""
     a = torch.abs(x)
     root = torch.pow(a, 1 / 3)
-    return torch.copysign(torch.where((a == 0) | torch.isinf(a), a, root - (root - a / (root * root)) / 3), x)
+    root = torch.where((a > 0) & (a < float("inf")), root - (root - a / (root * root)) / 3, a)
+    return torch.copysign(root, x)
 
 
 # operation       Triton                        torch
