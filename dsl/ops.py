@@ -102,6 +102,8 @@ _OPERATORS = (
     Op("or", "bb:b", "either", spec=False),
     Op("not", "b:b", "not", spec=False),
     Op("where", "brr:r", "the second operand where the first holds, else the third"),
+    Op("true", ":b", "a condition that always holds", spec=False),
+    Op("false", ":b", "a condition that never holds", spec=False),
     Op("pi", ":r", "the circle's constant", lambda: _arb().pi(), lambda: (), spec=False),
     Op("e", ":r", "the base of the natural logarithm", lambda: _arb().const_e(), lambda: (), spec=False),
     Op("inf", ":r", "infinity", lambda: _arb().pos_inf(), lambda: (), spec=False),
@@ -191,7 +193,24 @@ _DEFINED_FUNCTIONS = (
     ),
 )
 
-OPS: dict[str, Op] = {row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS}
+def _erfcx(x: Any) -> Any:
+    return (x * x).exp() * x.erfc()
+
+
+# What only the stabiliser writes: spellings that floating point evaluates well. Their exact values say what
+# they stand for; error terms are exactly zero in exact arithmetic.
+_MACHINE_OPERATIONS = (
+    Op("exp_sum", "rr:r", "exp(a + b), b a correction of a", lambda a, b: (a + b).exp(), spec=False),
+    Op("erfcx", "r:r", "exp(x * x) * erfc(x)", _erfcx, spec=False),
+    Op("ratio", "rr:r", "a / b, b well inside the range", lambda a, b: a / b, spec=False),
+    Op("copysign", "rr:r", "a with the sign of b", spec=False),
+    Op("product_error", "rr:r", "what rounding a * b loses", lambda a, b: a * 0, spec=False),
+    Op("sum_error", "rr:r", "what rounding a + b loses", lambda a, b: a * 0, spec=False),
+    Op("leading", "r:r", "a constant's first 24 bits", lambda a: a, spec=False),
+    Op("trailing", "r:r", "a constant beyond its first 24 bits", lambda a: a * 0, spec=False),
+)
+
+OPS: dict[str, Op] = {row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS}
 """Every operation by name."""
 
 FUNCTIONS: tuple[str, ...] = tuple(name for name, row in OPS.items() if row.spec)

@@ -1,0 +1,131 @@
+"""Exponents with the rounding error they would otherwise lose.
+
+In: a quotient that stands in an exponential. Out: the same as an unevaluated sum of a value and a small
+correction. exp turns an absolute error of its argument into a relative error of the result: at exp(-80) a
+rounding of the argument in float32 costs 40 ulps. So whatever arithmetic the argument needs is done with
+error-free transformations (Dekker 1971; Ogita, Rump and Oishi 2005), and exp gets both parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from dsl.expr import ONE, ZERO, Expr, Number, call
+from dsl.rewrite.field import Rational, terms
+from dsl.rewrite.style import Style
+
+if TYPE_CHECKING:
+    from dsl.rewrite.emit import Speller
+
+
+@dataclass(frozen=True)
+class Sum:
+    """high + low, where low is a correction of the order of high's rounding error, or exactly zero."""
+
+    high: Expr
+    low: Expr = ZERO
+
+    def exponential(self) -> Expr:
+        """exp(high + low)."""
+        return call("exp", self.high) if self.low is ZERO else call("exp_sum", self.high, self.low)
+
+
+def exponent(speller: Speller, value: Rational) -> Sum:
+    """The value of a quotient as a compensated sum; plain where it is no polynomial."""
+    exact = ("magnitude", "symbol", "size", "constant")
+    if any(speller.field.generators[i].kind not in exact for key in terms(value.num) for i, p in enumerate(key) if p):
+        return Sum(speller.quotient(value))
+    if any(not speller.field.is_constant(key) for key in terms(value.den)):
+        return Sum(speller.quotient(value))
+    below = speller.spell(terms(value.den), Style())
+    sign = speller.field.poly_sign(value.num)
+    items = {key: v if sign != -1 else -v for key, v in terms(value.num).items()}
+    total = _polynomial(speller, items, below)
+    return _negate(total) if sign == -1 else total
+
+
+def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below: Expr) -> Sum:
+    """Horner's rule over one generator after the other, each operation error-free; `below` divides constants."""
+    used = {
+        i for key in items for i, p in enumerate(key) if p and speller.field.generators[i].kind != "constant"
+    }
+    if not used:
+        above = speller.spell(items, Style())
+        return _constant(above if below is ONE else above / below)
+    index = max(used)
+    leaf = Sum(speller.leaf(speller.field.generators[index], Style()))
+    groups: dict[int, dict[tuple[int, ...], Fraction]] = {}
+    for key, value in items.items():
+        groups.setdefault(key[index], {})[key[:index] + (0,) + key[index + 1 :]] = value
+    result: Sum | None = None
+    previous = 0
+    for power in sorted(groups, reverse=True):
+        inner = _polynomial(speller, groups[power], below)
+        result = inner if result is None else _add(_times(result, _raise(leaf, previous - power)), inner)
+        previous = power
+    assert result is not None
+    return _times(result, _raise(leaf, previous)) if previous else result
+
+
+def _constant(node: Expr) -> Sum:
+    if isinstance(node, Number) and _fits(node.value):
+        return Sum(node)
+    return Sum(call("leading", node), call("trailing", node))
+
+
+def _fits(value: Fraction) -> bool:
+    """Whether a number is exact in float32 (24 bits)."""
+    mantissa = abs(value.numerator)
+    while mantissa and mantissa % 2 == 0:
+        mantissa //= 2
+    denominator = value.denominator
+    return denominator & (denominator - 1) == 0 and mantissa < 2**24
+
+
+def _raise(leaf: Sum, power: int) -> Sum:
+    result = leaf
+    for _ in range(power - 1):
+        result = _times(result, leaf)
+    return result
+
+
+def _times(a: Sum, b: Sum) -> Sum:
+    for one, other in ((a, b), (b, a)):
+        scale = one.high
+        if one.low is ZERO and isinstance(scale, Number) and _is_power_of_two(scale.value):
+            low = ZERO if other.low is ZERO else _product(scale, other.low)
+            return Sum(_product(scale, other.high), low)
+    high = a.high * b.high
+    low = call("product_error", a.high, b.high)
+    if b.low is not ZERO:
+        low = low + a.high * b.low
+    if a.low is not ZERO:
+        low = low + a.low * b.high
+    return Sum(high, low)
+
+
+def _product(scale: Number, node: Expr) -> Expr:
+    return node if scale.value == 1 else -node if scale.value == -1 else scale * node
+
+
+def _add(a: Sum, b: Sum) -> Sum:
+    high = a.high + b.high
+    low = call("sum_error", a.high, b.high)
+    for part in (a.low, b.low):
+        if part is not ZERO:
+            low = low + part
+    return Sum(high, low)
+
+
+def _negate(a: Sum) -> Sum:
+    high = a.high
+    if isinstance(high, Number):
+        return Sum(Number(-high.value), -a.low if a.low is not ZERO else ZERO)
+    return Sum(-high, ZERO if a.low is ZERO else -a.low)
+
+
+def _is_power_of_two(value: Fraction) -> bool:
+    size = abs(value)
+    return size > 0 and (size.numerator & (size.numerator - 1)) == 0 and (size.denominator & (size.denominator - 1)) == 0

@@ -1,0 +1,100 @@
+"""Exact values of a field's generators at sample points, to see how much of a sum cancels.
+
+In: a field and the units of its exponentials. Out: one dictionary a point, index to value, and under
+-1 - index the value of the generator's complement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from flint import arb, ctx
+
+from dsl.expr import Symbol, postorder
+from dsl.rewrite.field import UNIT, Field, Generator, Rational, terms
+from dsl.rewrite.probe import BITS, ball, probe
+
+if TYPE_CHECKING:
+    from dsl.rewrite.emit import Units
+
+MAGNITUDES = tuple(Fraction(3, 2) * Fraction(4) ** k for k in range(-16, 4))
+"""From 3e-10 to 100: where functions move."""
+
+
+def sample_generators(field: Field, units: Units) -> list[dict[int, float]]:
+    """Values of all generators at each sample magnitude; parameters get generic values."""
+    names = sorted(
+        {
+            node.name
+            for gen in field.generators
+            if gen.expr is not None
+            for node in postorder(gen.expr)
+            if isinstance(node, Symbol)
+        }
+    )
+    before, ctx.prec = ctx.prec, BITS
+    try:
+        rows = []
+        for magnitude in MAGNITUDES:
+            values = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
+            values.update((name, magnitude) for name in _inputs(field))
+            row = _row(field, units, values)
+            if row is not None:
+                rows.append(row)
+        return rows
+    finally:
+        ctx.prec = before
+
+
+def _inputs(field: Field) -> list[str]:
+    return [g.expr.name for g in field.of_kind("magnitude") if isinstance(g.expr, Symbol)]
+
+
+def _row(field: Field, units: Units, values: dict[str, Fraction]) -> dict[int, float] | None:
+    whole: dict[int, Any] = {}
+    row: dict[int, float] = {}
+    for gen in field.generators:
+        if gen.argument is None:
+            assert gen.expr is not None
+            whole[gen.index] = probe(gen.expr, values)
+        else:
+            argument = _evaluate(gen.argument, whole)
+            whole[gen.index] = None if argument is None else _KINDS[gen.kind](gen, argument)
+        if whole[gen.index] is None:
+            return None
+        value = whole[gen.index]
+        if gen.kind == "exp":
+            value = value ** units.powers.get(gen.index, UNIT)
+        row[gen.index] = float(value)
+        if field.has_complement(gen):
+            offset = field.root_offset(gen) if gen.kind == "sqrt" else None
+            row[-1 - gen.index] = float(1 - value if offset is None else value - ball(offset))
+    return row
+
+
+def _evaluate(value: Rational, known: dict[int, Any]) -> Any | None:
+    parts = []
+    for poly in (value.num, value.den):
+        total = arb(0)
+        for key, coefficient in terms(poly).items():
+            term = ball(coefficient)
+            for i, p in enumerate(key):
+                if p:
+                    if known.get(i) is None:
+                        return None
+                    term *= known[i] ** p
+            total += term
+        parts.append(total)
+    result = parts[0] / parts[1]
+    return result if result.is_finite() else None
+
+
+_KINDS: dict[str, Callable[[Generator, Any], Any]] = {
+    "exp": lambda gen, u: (u / UNIT).exp(),
+    "erfc": lambda gen, u: u.erfc(),
+    "sqrt": lambda gen, u: u.sqrt(),
+    "constant": lambda gen, u: u.sqrt(),
+    "log": lambda gen, u: u.log(),
+}
