@@ -91,7 +91,9 @@ class SpecErrors(Exception):
     """All the findings of one run, in the order of their places."""
 
     def __init__(self, errors: Iterable[SpecError]) -> None:
-        self.errors = tuple(sorted(errors, key=lambda error: (error.span.path, error.span.line, error.span.column)))
+        self.errors = tuple(
+            sorted(errors, key=lambda error: (error.span.path, error.span.line, error.span.column))
+        )
         super().__init__(self.errors)
 
     def __str__(self) -> str:
@@ -110,7 +112,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
 def _as_text(error: SpecError) -> str:

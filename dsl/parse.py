@@ -51,8 +51,14 @@ _TOKENS = re.compile(
     r"|\#[^\n]*|(?P<open>[(\[])|(?P<close>[)\]])",
     re.DOTALL,
 )
-_HEAD = re.compile(r"^(?:model[ \t]+)?([A-Za-z_]\w*)[ \t]*\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)[ \t]*=(?!=)", re.M)
-_DOC_BEFORE = re.compile(r'(?:"""(?:\\.|[^\\])*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')\s*\Z', re.DOTALL)
+_HEAD = re.compile(
+    r"^(?:model[ \t]+)?([A-Za-z_]\w*)[ \t]*\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)[ \t]*=(?!=)", re.M
+)
+_DOC_BEFORE = re.compile(
+    r'(?:"""(?:\\.|[^\\])*?"""|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')\s*\Z', re.DOTALL
+)
+_HIDDEN = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, characters that reorder what a reader sees, and halves of characters: in no string or comment."""
 _PAIRS = {")": "(", "]": "["}
 
 _SPELLED: dict[str, str] = {
@@ -108,34 +114,47 @@ def parse(text: str, path: str = "<string>") -> tuple[Definition, ...]:
     >>> [definition.name.text for definition in parse("f(x) = x  g(x) = f(x) + 1")]
     ['f', 'g']
     """
-    statements, errors, _ = parse_all(text, path)
+    definitions, errors, _ = parse_all(text, path)
     if errors:
         raise SpecErrors(errors)
-    return statements
+    return definitions
+
+
+def statements(text: str, path: str = "<string>") -> tuple[Statement, ...]:
+    """Every definition and model of a spec file, in order; raises `SpecErrors`."""
+    found, errors, _ = _salvage(Source(path, text))
+    if errors:
+        raise SpecErrors(errors)
+    return tuple(found)
 
 
 def parse_all(
     text: str, path: str = "<string>"
 ) -> tuple[tuple[Definition, ...], tuple[SpecError, ...], frozenset[str]]:
     """What could be parsed, what was wrong, and the names of the definitions that could not be parsed."""
-    source = Source(path, text)
+    found, errors, broken = _salvage(Source(path, text))
+    definitions, unsupported, names = _definitions(found)
+    return definitions, (*errors, *unsupported), names | broken
+
+
+def _salvage(source: Source) -> tuple[list[Statement], list[SpecError], frozenset[str]]:
+    text = source.text
     try:
-        return _definitions(_parse_text(source, text, 1))
+        return _parse_text(source, text, 1), [], frozenset()
     except SpecError as error:
         whole = error
-    statements: list[Statement] = []
+    found: list[Statement] = []
     errors: list[SpecError] = []
     broken: set[str] = set()
     for line, chunk in _chunks(text):
         try:
-            statements.extend(_parse_text(source, chunk, line))
+            found.extend(_parse_text(source, chunk, line))
         except SpecError as error:
             errors.append(error)
             broken.update(head[1] for head in _HEAD.finditer(chunk))
     if not errors:  # Heads were not where a restart looks for them: the one error that is certain.
-        return (), (whole,), frozenset(head[1] for head in _HEAD.finditer(text))
-    definitions, unsupported, names = _definitions(statements)
-    return definitions, (*errors, *unsupported), names | broken
+        return [], [whole], frozenset(head[1] for head in _HEAD.finditer(text))
+    return found, errors, frozenset(broken)
 
 
 def _definitions(
@@ -215,6 +234,9 @@ def _check_brackets(source: Source, text: str, first_line: int) -> None:
         column = at - (text.rfind("\n", 0, at) + 1) + 1
         return Span(source.path, line, column, line, column + length)
 
+    if hidden := _HIDDEN.search(text):
+        message = f"unexpected character U+{ord(hidden[0]):04X}"
+        raise source.error("E0113", message, span(hidden.start()), "it cannot be seen: remove it")
     for match in _TOKENS.finditer(text):
         at = match.start()
         if match["open_text"] or match["quote"]:
@@ -257,15 +279,17 @@ def _greek(char: str) -> str | None:
 def _unexpected_token(source: Source, offset: int, text: str, error: Any) -> SpecError:
     token = error.token
     before = error.token_history[-1] if error.token_history else None
-    if token.type == "$END":
-        message = f"unexpected end of the file, expected {_expected(error)}"
-        return source.error("E0103", message, _end(source, offset, text))
     # A name where a definition or a clause would begin, and then not what must follow it.
     if before is not None and before.type == "NAME" and error.accepts == {"LPAR"}:
         help_ = did_you_mean(before, CLAUSE_WORDS) if token.type == "NAME" else None
         if help_ is None:
             help_ = "is an operator missing before it? a definition begins with 'name(inputs) ='"
-        return source.error("E0103", f"unexpected name '{_clip(before)}'", _span(source, offset, before), help_)
+        return source.error(
+            "E0103", f"unexpected name '{_clip(before)}'", _span(source, offset, before), help_
+        )
+    if token.type == "$END":
+        message = f"unexpected end of the file, expected {_expected(error)}"
+        return source.error("E0103", message, _end(source, offset, text))
     shown = f"'{_clip(token)}'"
     suggestion = None
     if token.type == "LPAR" and before is not None and before.type in ("NUMBER", "RPAR", "RSQB"):
@@ -452,7 +476,14 @@ class _Builder:
         return [self.to_name(part) for part in parts if part is not None and part.type == "NAME"]
 
     def parameter(
-        self, learn: Token | None, name: Token, _: Any, shape: Term | None, __: Any, ___: Any, default: Term | None
+        self,
+        learn: Token | None,
+        name: Token,
+        _: Any,
+        shape: Term | None,
+        __: Any,
+        ___: Any,
+        default: Term | None,
     ) -> ParameterSyntax:
         span = self.span(learn or name)
         return ParameterSyntax(self.to_name(name), default, learn is not None, shape, span)
@@ -470,6 +501,7 @@ class _Builder:
             tuple(clauses),
             "" if doc is None else cleandoc(unquote(doc)),
             self.span(name if doc is None else doc),
+            self.span(name),
             self.source,
         )
 
@@ -486,6 +518,7 @@ class _Builder:
             tuple(stage for stage in stages if isinstance(stage, Term)),
             "" if doc is None else cleandoc(unquote(doc)),
             self.span(word if doc is None else doc),
+            self.span(word),
             self.source,
         )
 

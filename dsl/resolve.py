@@ -241,7 +241,8 @@ def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
         _declare(parameter.name, Symbol(parameter.name.text), scope)
         parameters.append(Parameter(parameter.name.text, default))
     required_after = [
-        later for earlier, later in zip(parameters, parameters[1:], strict=False)
+        later
+        for earlier, later in zip(parameters, parameters[1:], strict=False)
         if earlier.default is not None and later.default is None
     ]
     if required_after and not scope.errors:
@@ -317,7 +318,9 @@ def _constraints(
                 for parameter in parameters
                 if parameter.name in names and parameter.default is not None
             )
-            scope.note("E0118", f"'{show_expr(condition)}' is not met" + (f" by {given}" if given else ""), span)
+            scope.note(
+                "E0118", f"'{show_expr(condition)}' is not met" + (f" by {given}" if given else ""), span
+            )
         if names and condition not in kept:
             kept.append(condition)
     return kept
@@ -367,5 +370,9 @@ def _accuracy(definition: Definition) -> Bound:
 
 def _formula(definition: Definition) -> str:
     lines = [show_term(definition.body)]
-    lines += [f"with {clause.name.text} = {show_term(clause.terms[0])}" for clause in definition.clause("with") if clause.name]
+    lines += [
+        f"with {clause.name.text} = {show_term(clause.terms[0])}"
+        for clause in definition.clause("with")
+        if clause.name
+    ]
     return "\n".join(lines)

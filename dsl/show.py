@@ -250,7 +250,11 @@ def _reference(reference: Reference) -> str:
 
 
 def _fixed(value: str | Fraction | bool) -> str:
-    return str(value) if isinstance(value, bool) else quote(value) if isinstance(value, str) else show_number(value)
+    return (
+        str(value)
+        if isinstance(value, bool)
+        else quote(value) if isinstance(value, str) else show_number(value)
+    )
 
 
 def _accuracy(bound: Bound) -> list[str]:
@@ -286,13 +290,17 @@ def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
     for name, root in zip((activation.name, "gradient", "curvature"), roots, strict=False):
         steps, results = share({name: root}, activation.names, (*activation.inputs, *parameters))
         lines = [f"{_header(name, activation.inputs, parameters)} = {show_expr(results[name])}"]
-        blocks.append("\n".join([*lines, *(f"  with {step.name} = {show_expr(step.value)}" for step in steps)]))
+        blocks.append(
+            "\n".join([*lines, *(f"  with {step.name} = {show_expr(step.value)}" for step in steps)])
+        )
     return "\n\n".join(blocks)
 
 
 def show_function(function: Function) -> str:
     """A function of a program: its result, then its constants and steps in the order of evaluation."""
-    lines = [f"{_header(function.name, (function.input,), function.parameters)} = {show_expr(function.result)}"]
+    lines = [
+        f"{_header(function.name, (function.input,), function.parameters)} = {show_expr(function.result)}"
+    ]
     lines += [
         f"  with {constant.name} = {_decimal(constant.value)}  # {constant.meaning}"
         for constant in function.constants

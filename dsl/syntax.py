@@ -100,7 +100,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Definition:
-    """`name(inputs; parameters) = body`, its docstring and its clauses."""
+    """`name(inputs; parameters) = body`, its docstring and its clauses; `head` is where the docstring has ended."""
 
     name: Name
     inputs: tuple[Name, ...]
@@ -109,6 +109,7 @@ class Definition:
     clauses: tuple[Clause, ...]
     doc: str
     span: Span
+    head: Span
     source: Source
 
     def clause(self, word: str) -> tuple[Clause, ...]:
@@ -125,4 +126,5 @@ class Model:
     stages: tuple[Term, ...]
     doc: str
     span: Span
+    head: Span
     source: Source

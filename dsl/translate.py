@@ -110,9 +110,13 @@ def check_sort(term: Term, value: Expr | None, sort: str, scope: Scope) -> bool:
     if is_condition(value) == (sort == "b"):
         return True
     if sort == "b":
-        scope.note("E0112", "a number where a condition is expected", term.span, "write a comparison, as in 'x > 0'")
+        scope.note(
+            "E0112", "a number where a condition is expected", term.span, "write a comparison, as in 'x > 0'"
+        )
     else:
-        scope.note("E0112", "a condition where a number is expected", term.span, "write 'where(condition, 1, 0)'")
+        scope.note(
+            "E0112", "a condition where a number is expected", term.span, "write 'where(condition, 1, 0)'"
+        )
     return False
 
 
@@ -145,7 +149,9 @@ def _name(node: Term, _: list[Expr | None], scope: Scope) -> Expr | None:
     if name in CONSTANTS:
         return Apply(name)
     if name in scope.upcoming:
-        scope.note("E0106", f"'{name}' is defined further down", node.span, "a 'with' may use those before it")
+        scope.note(
+            "E0106", f"'{name}' is defined further down", node.span, "a 'with' may use those before it"
+        )
     elif name not in scope.silent or name in FUNCTIONS:
         is_function = name in FUNCTIONS or name in scope.callees
         help_ = f"'{name}' is a function: write '{name}(...)'" if is_function else None
@@ -194,7 +200,9 @@ def is_builtin_call(node: Term) -> bool:
 
 
 def _fold(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
-    if not all([check_sort(term, value, "r", scope) for term, value in zip(node.operands, operands, strict=True)]):
+    if not all(
+        [check_sort(term, value, "r", scope) for term, value in zip(node.operands, operands, strict=True)]
+    ):
         return None
     first, *rest = (value for value in operands if value is not None)
     for value in rest:
@@ -208,12 +216,16 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
     positional = len(operands) - len(node.keywords)
     if not len(callee.inputs) <= positional <= len(slots):
         most = len(slots) - len(callee.inputs)
-        takes = _count(len(callee.inputs)) + (f" and up to {most} parameter" + "s" * (most != 1) if most else "")
+        takes = _count(len(callee.inputs)) + (
+            f" and up to {most} parameter" + "s" * (most != 1) if most else ""
+        )
         scope.note("E0102", f"'{node.text}' takes {takes}, got {positional}", node.span)
         return None
     given = dict(zip(slots, zip(node.operands, operands, strict=True), strict=False))
     given = {name: given[name] for name in slots[:positional]}
-    for keyword, term, value in zip(node.keywords, node.operands[positional:], operands[positional:], strict=True):
+    for keyword, term, value in zip(
+        node.keywords, node.operands[positional:], operands[positional:], strict=True
+    ):
         if keyword.text in given or keyword.text not in slots[len(callee.inputs) :]:
             again = "is given twice" if keyword.text in given else f"is no parameter of '{node.text}'"
             help_ = did_you_mean(keyword.text, slots[len(callee.inputs) :]) if "no" in again.split() else None
@@ -255,7 +267,9 @@ def _instantiate(callee: Activation, values: dict[Expr, Expr], node: Term, scope
 
 
 def _chain(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
-    if not all([check_sort(term, value, "r", scope) for term, value in zip(node.operands, operands, strict=True)]):
+    if not all(
+        [check_sort(term, value, "r", scope) for term, value in zip(node.operands, operands, strict=True)]
+    ):
         return None
     args = [value for value in operands if value is not None]
     links = [

@@ -1,0 +1,58 @@
+"""Where a project's specs and its generated package are: `[tool.dslgen]` in the nearest pyproject.toml.
+
+In: a directory. Out: `Config`, or `ConfigError` with what is wrong with the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where specs are read from, and the directory of the generated package."""
+
+    specs: tuple[Path, ...]
+    out: Path
+
+
+def load(start: Path) -> Config:
+    """The configuration that holds in a directory: the nearest pyproject.toml's, otherwise the defaults."""
+    for directory in (start, *start.parents):
+        file = directory / "pyproject.toml"
+        if file.is_file():
+            return _from_file(file, start)
+    return Config((Path("specs"),), Path("generated"))
+
+
+def _from_file(file: Path, start: Path) -> Config:
+    root = file.parent
+    try:
+        table: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("dslgen", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{_display(file, start)}: {error}") from None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{_display(file, start)}: [tool.dslgen] is not a table")
+    unknown = sorted(set(table) - {"specs", "out"})
+    if unknown:
+        raise ConfigError(
+            f"{_display(file, start)}: [tool.dslgen] has no key '{unknown[0]}' (it has: specs, out)"
+        )
+    specs, out = table.get("specs", ["specs"]), table.get("out", "generated")
+    if not (isinstance(specs, list) and specs and all(isinstance(spec, str) for spec in specs)):
+        raise ConfigError(f"{_display(file, start)}: 'specs' in [tool.dslgen] is a list of paths")
+    if not (isinstance(out, str) and out):
+        raise ConfigError(f"{_display(file, start)}: 'out' in [tool.dslgen] is a path")
+    return Config(tuple(_display(root / spec, start) for spec in specs), _display(root / out, start))
+
+
+def _display(path: Path, start: Path) -> Path:
+    """A path as messages show it: relative to where the command runs, if it lies below."""
+    return path.relative_to(start) if path.is_relative_to(start) else path

@@ -1,0 +1,108 @@
+"""The specs of a project, read from disk.
+
+In: paths of files and directories. Out: `Project`: what could be read and resolved, and every error found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsl.activation import Activation
+from dsl.errors import Span, SpecError, SpecErrors
+from dsl.parse import parse_all
+from dsl.resolve import resolve_all
+from dsl.syntax import Definition
+
+MAX_BYTES = 1_048_576
+"""The largest spec file: a formula of a megabyte is a mistake."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the spec files of a project say."""
+
+    files: tuple[Path, ...]
+    activations: tuple[Activation, ...]
+    errors: tuple[SpecError, ...]
+
+    def checked(self) -> Project:
+        """The project itself if it has no errors; raises `SpecErrors` otherwise."""
+        if self.errors:
+            raise SpecErrors(self.errors)
+        return self
+
+
+def spec_files(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The spec files that paths stand for: a file is itself, a directory all `*.act` below it, sorted."""
+    files: dict[Path, Path] = {}
+    for path in paths:
+        found = sorted(path.rglob("*.act")) if path.is_dir() and path.suffix != ".act" else [path]
+        for file in found:
+            if not any(part.startswith(".") for part in file.relative_to(path).parts):
+                files.setdefault(file.resolve(), file)
+    return tuple(files.values())
+
+
+def read_spec(path: Path) -> str:
+    """The text of a spec file; raises `SpecError` where it is missing, too large or not text."""
+
+    def refuse(code: str, message: str, line: int = 0, column: int = 0) -> SpecError:
+        return SpecError(code, message, Span(str(path), line, column, line, column + 1))
+
+    if not path.name.isprintable():  # The name goes into a comment of the generated file.
+        raise SpecError(
+            "E0005", "the file's name has unprintable characters", Span(ascii(str(path)), 0, 0, 0, 1)
+        )
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise refuse("E0001", "no such file or directory") from None
+    except IsADirectoryError:
+        raise refuse("E0002", "is a directory, not a spec file") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise refuse("E0005", f"cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise refuse("E0003", f"larger than a spec file may be ({MAX_BYTES:,} bytes)")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        raise refuse("E0004", f"not UTF-8: byte 0x{data[error.start]:02x}", line, column) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_project(paths: Sequence[Path], around: Sequence[Path] = ()) -> Project:
+    """Every definition below the paths, resolved against each other and against a project around them.
+
+    Where all the paths lie in `around`, their definitions may call any other there; what is wrong elsewhere in
+    `around` is not this project's business.
+    """
+    files = spec_files(paths)
+    roots = [path.resolve() for path in around]
+    inside = all(any(file.resolve().is_relative_to(root) for root in roots) for file in files)
+    wanted = {file.resolve() for file in files}
+    others = [file for file in spec_files(around) if file.resolve() not in wanted] if inside else []
+    definitions: list[Definition] = []
+    errors: list[SpecError] = []
+    broken: frozenset[str] = frozenset()
+    for file in (*files, *others):
+        try:
+            found, wrong, names = parse_all(read_spec(file), file.as_posix())
+        except SpecError as error:
+            errors.append(error)
+            continue
+        definitions.extend(found)
+        errors.extend(wrong)
+        broken |= names
+    activations, wrong = resolve_all(definitions, broken)
+    elsewhere = {file.as_posix() for file in others}
+    return Project(
+        files,
+        tuple(activation for activation in activations if activation.path not in elsewhere),
+        tuple(error for error in (*errors, *wrong) if error.span.path not in elsewhere),
+    )
