@@ -327,6 +327,8 @@ class Speller:
 
     def spell(self, items: dict[Monomial, Fraction], style: Style) -> Expr:
         """A polynomial by Horner's rule, exponentials outermost, constants innermost."""
+        if all(value < 0 for value in items.values()):
+            return -self.spell({key: -value for key, value in items.items()}, style)
         used = {i for key in items for i, p in enumerate(key) if p}
         if not used:
             return Number(sum(items.values(), Fraction()))
@@ -520,8 +522,6 @@ def _root_of(node: Expr) -> Expr:
 
 
 def _add(a: Expr, b: Expr) -> Expr:
-    if isinstance(b, Number) and b.value < 0:
-        return a - Number(-b.value)
     if isinstance(b, Apply) and b.op == "neg":
         return a - b.args[0]
     if isinstance(a, Apply) and a.op == "neg":
@@ -534,8 +534,10 @@ def _times(a: Expr, b: Expr) -> Expr:
         return b
     if b is ONE:
         return a
-    if isinstance(a, Number) and a.value == -1:
-        return -b
+    if isinstance(a, Apply) and a.op == "neg":
+        return -_times(a.args[0], b)
+    if isinstance(b, Apply) and b.op == "neg":
+        return -_times(a, b.args[0])
     return a * b
 
 

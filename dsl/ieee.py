@@ -1,0 +1,149 @@
+"""Expressions and programs in Python's floats, with IEEE arithmetic's infinities and NaN.
+
+In: an expression or a program of the targets' vocabulary, and values for its names. Out: a float. This is for
+what happens at zero, at the infinities and at NaN, where no target differs; accuracy is measured on the
+targets themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.program import Function
+
+
+def run(function: Function, values: Mapping[str, float]) -> float:
+    """The value of a program in Python's floats, with IEEE arithmetic's infinities and NaN."""
+    names: dict[str, Any] = dict(values)
+    names |= {constant.name: float(constant.value) for constant in function.constants}
+    for step in function.steps:
+        names[step.name] = evaluate(step.value, names)
+    return float(evaluate(function.result, names))
+
+
+def evaluate(root: Expr, names: Mapping[str, Any]) -> Any:
+    """The value of an expression in the targets' vocabulary (or of a condition)."""
+    done: dict[Expr, Any] = {}
+    for node in postorder(root):
+        match node:
+            case Number():
+                done[node] = _float(node)
+            case Symbol():
+                done[node] = names[node.name]
+            case Apply():
+                done[node] = _call(node.op, [done[arg] for arg in node.args])
+    return done[root]
+
+
+def _float(node: Number) -> float:
+    try:
+        return float(node.value)
+    except OverflowError:
+        return math.inf if node.value > 0 else -math.inf
+
+
+def _call(op: str, args: list[Any]) -> Any:
+    try:
+        return _FLOAT[op](*args)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return math.nan
+
+
+def _divide(a: float, b: float) -> float:
+    if b != 0 or math.isnan(a):
+        return a / b if b != 0 else math.nan
+    return math.nan if a == 0 else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _log(x: float) -> float:
+    return -math.inf if x == 0 else math.log(x)
+
+
+def _log1p(x: float) -> float:
+    return -math.inf if x == -1 else math.log1p(x)
+
+
+def _erfcx(x: float) -> float:
+    if x < 20:
+        return math.exp(x * x) * math.erfc(x)
+    return 0.5641895835477563 / x * (1 - 0.5 / (x * x)) if x == x else x
+
+
+def _extremum(pick: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    return lambda a, b: math.nan if a != a or b != b else pick(a, b)
+
+
+def _whole(rounding: Callable[[float], int]) -> Callable[[float], float]:
+    return lambda x: float(rounding(x)) if math.isfinite(x) else x
+
+
+def _product_error(a: float, b: float) -> float:
+    return float(Fraction(a) * Fraction(b) - Fraction(a * b)) if math.isfinite(a * b) else 0.0
+
+
+def _sum_error(a: float, b: float) -> float:
+    return float(Fraction(a) + Fraction(b) - Fraction(a + b)) if math.isfinite(a + b) else 0.0
+
+
+def _power(a: float, b: float) -> float:
+    if a == 0 and b < 0:
+        return math.inf
+    return math.pow(a, b)
+
+
+_FLOAT: Mapping[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": _divide,
+    "ratio": _divide,
+    "neg": lambda a: -a,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+    "not": lambda a: not a,
+    "where": lambda condition, a, b: a if condition else b,
+    "inf": lambda: math.inf,
+    "abs": abs,
+    "sign": lambda x: x if x != x else float((x > 0) - (x < 0)),
+    "max": _extremum(max),
+    "min": _extremum(min),
+    "floor": _whole(math.floor),
+    "ceil": _whole(math.ceil),
+    "round": _whole(round),
+    "sqrt": math.sqrt,
+    "cbrt": math.cbrt,
+    "pow": _power,
+    "exp": math.exp,
+    "exp_sum": lambda hi, lo: math.exp(hi) * (1 + lo) if math.isfinite(hi) else math.exp(hi),
+    "expm1": math.expm1,
+    "log": _log,
+    "log1p": _log1p,
+    "sin": math.sin,
+    "cos": math.cos,
+    "asin": math.asin,
+    "acos": math.acos,
+    "atan": math.atan,
+    "erf": math.erf,
+    "erfcx": _erfcx,
+    "product_error": _product_error,
+    "sum_error": _sum_error,
+    "copysign": math.copysign,
+    "leading": lambda x: x,
+    "trailing": lambda x: 0.0,
+    "pi": lambda: math.pi,
+    "e": lambda: math.e,
+    "true": lambda: True,
+    "false": lambda: False,
+}
