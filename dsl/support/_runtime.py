@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from torch.autograd import Function, forward_ad
+from torch.nn import Parameter
 from triton.runtime import JITFunction
 
 Formula = Callable[..., Tensor]
@@ -46,6 +47,10 @@ _LAST_NARROW = 2**31 - 1 - max(_TILE.values())
 _KERNEL_DEVICES = frozenset({"cuda", "xpu"})
 
 _TORCH_NAMES = {
+    torch.float16: "Half",
+    torch.bfloat16: "BFloat16",
+    torch.float32: "Float",
+    torch.float64: "Double",
     torch.bool: "Bool",
     torch.uint8: "Byte",
     torch.int8: "Char",
@@ -56,7 +61,7 @@ _TORCH_NAMES = {
     torch.complex64: "ComplexFloat",
     torch.complex128: "ComplexDouble",
 }
-"""What PyTorch's own messages call the types that an activation refuses."""
+"""What PyTorch's own messages call the types."""
 
 
 @triton.jit
@@ -114,16 +119,44 @@ class Operator:
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.name}(): argument must be Tensor, not {type(x).__name__}")
         if torch.compiler.is_compiling():
-            if x.dtype not in _COMPUTE:
-                raise _unsupported(self.name, x)
-            result: Tensor = self._traced.apply(x, *parameters)
+            result: Tensor = self._trace(x, parameters)
         elif torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             result = _TransformedValue.apply(x, self, parameters)
         elif x.requires_grad and torch.is_grad_enabled():
             result = _Value.apply(x, self, parameters)
         else:
-            result = self.value(x, *parameters)
+            result = self.compute(x, parameters)
         return result
+
+    def compute(self, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
+        """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
+        if _is_plain(x):
+            return self._value(x, *parameters)
+        with torch._C._AutoDispatchBelowAutograd():
+            return self.value(x, *parameters)  # type: ignore[no-any-return]
+
+    def compute_slope(self, grad: Tensor, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
+        """grad * f'(x) without a derivative."""
+        if _is_plain(x) and _is_plain(grad):
+            return self._slope(grad, x, *parameters)
+        with torch._C._AutoDispatchBelowAutograd():
+            return self.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+
+    def _trace(self, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
+        """f(x) for a compiler.
+
+        Dynamo refuses a custom Function under most of torch.func's transforms, and inside one `grad` takes
+        it only if it knows that the input requires grad, which it learns from a view. Under the others it
+        gets the formula alone, and differentiates that itself.
+        """
+        if x.dtype not in _COMPUTE:
+            raise _unsupported(self.name, x)
+        depth = torch._C._functorch.get_dynamic_layer_stack_depth()
+        view = x if depth == 0 else x.view_as(x)
+        if depth == 0 or (depth == 1 and view.requires_grad and not x.requires_grad):
+            result: Tensor = self._traced.apply(view, *parameters)
+            return result
+        return _rounded(x, self._formula(_widened(x), *parameters))
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
@@ -151,15 +184,13 @@ class Operator:
         if x.requires_grad and torch.is_grad_enabled():
             result: Tensor = _Value.apply(x, self, parameters)
             return result
-        with torch._C._AutoDispatchBelowAutograd():
-            return self.value(x, *parameters)  # type: ignore[no-any-return]
+        return self.compute(x, parameters)
 
     def _slope_autograd(self, grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
         if (grad.requires_grad or x.requires_grad) and torch.is_grad_enabled():
             result: Tensor = _Slope.apply(grad, x, self, parameters)
             return result
-        with torch._C._AutoDispatchBelowAutograd():
-            return self.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+        return self.compute_slope(grad, x, parameters)
 
     def _value(self, x: Tensor, *parameters: float) -> Tensor:
         """f(x), outside autograd."""
@@ -193,6 +224,17 @@ def overwrite(function: Callable[..., Tensor], x: Tensor, *parameters: float) ->
     """
     source = x.clone() if x.requires_grad and torch.is_grad_enabled() else x
     return x.copy_(function(source, *parameters))
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether a tensor is plain memory and no mode, trace or transform watches what is done with it."""
+    return (
+        (type(x) is Tensor or type(x) is Parameter)
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._get_tracing_state() is None
+        and not x.is_neg()
+    )
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -230,13 +272,18 @@ class _Value(Function):
     def forward(ctx: Any, x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
         ctx.save_for_backward(x)
         ctx.operator, ctx.parameters = operator, parameters
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator.value(x, *parameters)  # type: ignore[no-any-return]
+        return operator.compute(x, parameters)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        return ctx.operator.slope(grads[0], x, *ctx.parameters), None, None
+        if torch._C._are_functorch_transforms_active():  # torch.autograd.grad(..., is_grads_batched=True)
+            dx = _TransformedSlope.apply(grads[0], x, ctx.operator, ctx.parameters)
+        elif torch.is_grad_enabled():
+            dx = _Slope.apply(grads[0], x, ctx.operator, ctx.parameters)
+        else:
+            dx = ctx.operator.compute_slope(grads[0], x, ctx.parameters)
+        return dx, None, None
 
 
 class _Slope(Function):
@@ -248,11 +295,12 @@ class _Slope(Function):
     ) -> Tensor:
         ctx.save_for_backward(grad, x)
         ctx.operator, ctx.parameters = operator, parameters
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+        return operator.compute_slope(grad, x, parameters)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch._C._are_functorch_transforms_active():
+            return _slope_gradients(ctx, grads[0], _TransformedSlope, _TransformedCurvature)
         return _slope_gradients(ctx, grads[0], _Slope, _Curvature)
 
 

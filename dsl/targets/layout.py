@@ -47,8 +47,9 @@ def module(activation: Activation, program: Program, digest: str) -> str:
 def docstring(text: str, indent: str = "") -> str:
     r"""A text as a docstring that denotes it, whatever quotes and backslashes it holds.
 
-    >>> docstring('say "yes"')
-    '\"\"\"say \"yes\\\"\"\"\"'
+    >>> import ast
+    >>> ast.literal_eval(docstring('C:\\new "file"'))
+    'C:\\new "file"'
     """
     escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     escaped = "".join(
