@@ -30,279 +30,115 @@ INF = tl.constexpr(float("inf"))
 NAN = tl.constexpr(float("nan"))
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
-EXP = tl.constexpr(
-    (
-        0.4999999403953552,
-        0.1666652113199234,
-        0.04166825860738754,
-        0.00836866907775402,
-        0.0013821290340274572,
-    )
-)
-EXPM1 = tl.constexpr(
-    (
-        0.5,
-        0.1666666567325592,
-        0.04166649281978607,
-        0.008333547040820122,
-        0.001393231563270092,
-        0.00019760993018280715,
-    )
-)
-EXPM1_FAST = tl.constexpr(
-    (
-        0.5001216530799866,
-        0.16667866706848145,
-    )
-)
-EXPM1_DOUBLE = tl.constexpr(
-    (
-        0.5,
-        0.16666666666666666,
-        0.041666666666666664,
-        0.008333333333334338,
-        0.0013888888888888631,
-        0.00019841269837716043,
-        2.4801587312255804e-05,
-        2.7557324741084316e-06,
-        2.755728762104124e-07,
-        2.5048192092306814e-08,
-        2.090968706732172e-09,
-        1.7109770891888222e-10,
-    )
-)
-LOG1P = tl.constexpr(
-    (
-        -0.5,
-        0.3333345055580139,
-        -0.25000110268592834,
-        0.19990848004817963,
-        -0.1664687842130661,
-        0.14477629959583282,
-        -0.13163936138153076,
-        0.10472550988197327,
-        -0.045152269303798676,
-    )
-)
-LOG1P_FAST = tl.constexpr(
-    (
-        -0.5002996921539307,
-        0.3336026072502136,
-    )
-)
-ERF_NEAR = tl.constexpr(
-    (
-        0.12837916612625122,
-        -0.3761262595653534,
-        0.11283578723669052,
-        -0.026853347197175026,
-        0.005187162198126316,
-        -0.0007997853099368513,
-        7.806903158780187e-05,
-    )
-)
-ERF_FAR = tl.constexpr(
-    (
-        -0.0004927573027089238,
-        -1.626045823097229,
-        -0.9206486344337463,
-        -0.1487513929605484,
-        0.031505558639764786,
-        -0.004252539947628975,
-        0.0002688841777853668,
-    )
-)
-ERF_FAST = tl.constexpr(
-    (
-        1.128370761871338,
-        -0.3759694993495941,
-        0.11232702434062958,
-        -0.026192178949713707,
-        0.004752833396196365,
-        -0.0006557950982823968,
-        6.558479799423367e-05,
-        -4.417418494995218e-06,
-        1.7722528866670473e-07,
-        -3.1749725071250623e-09,
-    )
-)
-ERFCX = tl.constexpr(
-    (
-        1.0215827226638794,
-        -0.6871606707572937,
-        0.27947109937667847,
-        -0.03644245117902756,
-        -0.021501293405890465,
-        0.006482740398496389,
-        0.003055071923881769,
-        -0.0008549634367227554,
-        -0.0005969953490421176,
-        7.011510751908645e-05,
-        8.419949881499633e-05,
-    )
-)
-ERFCX_FAST = tl.constexpr(
-    (
-        0.5641881823539734,
-        1.4280363321304321,
-        3.2914414405822754,
-        7.799398899078369,
-        4.795147895812988,
-        56.50276184082031,
-        -67.29265594482422,
-    )
-)
-ERFCX_DOUBLE = tl.constexpr(
-    (
-        1.095995661000491,
-        -0.976548729080882,
-        0.773208702265241,
-        -0.5408538313132417,
-        0.3308515878780672,
-        -0.17401093723977143,
-        0.07638151490592605,
-        -0.026370053341616618,
-        0.006112055700670334,
-        -0.0002809588620998376,
-        -0.00045505297332116645,
-        0.00017681282153839004,
-        -3.6341067246516406e-06,
-        -1.8860910137685953e-05,
-        4.692053432875312e-06,
-        1.424180063321131e-06,
-        -8.430972752052131e-07,
-        -7.533397603067265e-08,
-        1.2201072006252372e-07,
-        5.308944620566673e-10,
-        -1.5017193058171748e-08,
-        3.231073814722681e-10,
-        1.153843604026734e-09,
-    )
-)
-SIN = tl.constexpr(
-    (
-        -0.16666653752326965,
-        0.008332106284797192,
-        -0.00019507882825564593,
-    )
-)
-SIN_FAST = tl.constexpr(
-    (
-        -0.16663256287574768,
-        0.008159857243299484,
-    )
-)
-COS = tl.constexpr(
-    (
-        0.04166664555668831,
-        -0.0013887297827750444,
-        2.4430084522464313e-05,
-    )
-)
-COS_FAST = tl.constexpr(
-    (
-        0.041660841554403305,
-        -0.0013643859419971704,
-    )
-)
-ATAN = tl.constexpr(
-    (
-        -0.33333298563957214,
-        0.1999852955341339,
-        -0.14264015853405,
-        0.10950880497694016,
-        -0.08399306237697601,
-        0.05788138136267662,
-        -0.031096961349248886,
-        0.010868660174310207,
-        -0.00178281229455024,
-    )
-)
-ATAN_DOUBLE = tl.constexpr(
-    (
-        -0.33333333333333287,
-        0.19999999999990617,
-        -0.1428571428504498,
-        0.11111111086670777,
-        -0.090909085510027,
-        0.07692299754521287,
-        -0.06666584072196818,
-        0.05881718275079103,
-        -0.05259443593660016,
-        0.0474496124096656,
-        -0.04286489576111998,
-        0.03821225200627086,
-        -0.032789270913597415,
-        0.026157000508257103,
-        -0.018620014929241643,
-        0.011322568939765822,
-        -0.0056155451273347924,
-        0.00215307461312656,
-        -0.0005933769166895207,
-        0.00010396903573470044,
-        -8.663277628834656e-06,
-    )
-)
-ASIN = tl.constexpr(
-    (
-        0.16666752099990845,
-        0.074953094124794,
-        0.04546915367245674,
-        0.02418474107980728,
-        0.042158398777246475,
-    )
-)
-ASIN_DOUBLE = tl.constexpr(
-    (
-        0.1666666666666676,
-        0.07499999999970866,
-        0.0446428571745612,
-        0.030381942709841455,
-        0.022372214936846165,
-        0.017351612832143287,
-        0.013980811599338859,
-        0.011398979799382924,
-        0.010779900021553119,
-        0.0037076589144489224,
-        0.021704575500832938,
-        -0.02099520580387876,
-        0.03262632431417894,
-    )
-)
-ATANH = tl.constexpr(
-    (
-        0.666669487953186,
-        0.39957600831985474,
-        0.30366358160972595,
-    )
-)
-ATANH_DOUBLE = tl.constexpr(
-    (
-        0.6666666666666666,
-        0.4000000000000272,
-        0.2857142857075556,
-        0.22222222299886932,
-        0.1818181358557362,
-        0.15384744883505247,
-        0.13332784083689325,
-        0.11703511464727923,
-        0.11956655434182614,
-    )
-)
+# One coefficient a line would bury the code. Lowest degree first.
+# fmt: off
+EXP = tl.constexpr((
+    0.4999999403953552, 0.1666652113199234, 0.04166825860738754, 0.00836866907775402,
+    0.0013821290340274572
+))
+EXPM1 = tl.constexpr((
+    0.5, 0.1666666567325592, 0.04166649281978607, 0.008333547040820122, 0.001393231563270092,
+    0.00019760993018280715
+))
+EXPM1_FAST = tl.constexpr((0.5001216530799866, 0.16667866706848145))
+EXPM1_DOUBLE = tl.constexpr((
+    0.5, 0.16666666666666666, 0.041666666666666664, 0.008333333333334338, 0.0013888888888888631,
+    0.00019841269837716043, 2.4801587312255804e-05, 2.7557324741084316e-06, 2.755728762104124e-07,
+    2.5048192092306814e-08, 2.090968706732172e-09, 1.7109770891888222e-10
+))
+LOG1P = tl.constexpr((
+    -0.5, 0.3333345055580139, -0.25000110268592834, 0.19990848004817963, -0.1664687842130661,
+    0.14477629959583282, -0.13163936138153076, 0.10472550988197327, -0.045152269303798676
+))
+LOG1P_FAST = tl.constexpr((
+    -0.4999891519546509, 0.33318740129470825, -0.2505926489830017, 0.20626288652420044,
+    -0.1676512211561203, 0.08324886858463287
+))
+LOG1P_UNIT = tl.constexpr((
+    -0.49999988079071045, 0.33332714438438416, -0.24988864362239838, 0.19899621605873108,
+    -0.16135157644748688, 0.12479481101036072, -0.08323805034160614, 0.042113907635211945,
+    -0.013691186904907227, 0.0020844400860369205
+))
+LOG1P_UNIT_FAST = tl.constexpr((
+    0.9999987483024597, -0.4998701214790344, 0.33109819889068604, -0.23505130410194397,
+    0.149245023727417, -0.06641870737075806, 0.014146223664283752
+))
+ERF_NEAR = tl.constexpr((
+    0.12837916612625122, -0.3761262595653534, 0.11283578723669052, -0.026853347197175026,
+    0.005187162198126316, -0.0007997853099368513, 7.806903158780187e-05
+))
+ERF_FAR = tl.constexpr((
+    -0.0004927573027089238, -1.626045823097229, -0.9206486344337463, -0.1487513929605484,
+    0.031505558639764786, -0.004252539947628975, 0.0002688841777853668
+))
+ERF_NEAR_FAST = tl.constexpr((
+    1.128373384475708, -0.37584027647972107, 0.11058616638183594, -0.02102014422416687
+))
+ERF_FAR_FAST = tl.constexpr((
+    -0.029373163357377052, -1.5183123350143433, -1.0727020502090454, -0.04803794249892235
+))
+ERFCX = tl.constexpr((
+    1.0215827226638794, -0.6871606707572937, 0.27947109937667847, -0.03644245117902756,
+    -0.021501293405890465, 0.006482740398496389, 0.003055071923881769, -0.0008549634367227554,
+    -0.0005969953490421176, 7.011510751908645e-05, 8.419949881499633e-05
+))
+ERFCX_FAST = tl.constexpr((
+    0.5641881823539734, 1.4280363321304321, 3.2914414405822754, 7.799398899078369, 4.795147895812988,
+    56.50276184082031, -67.29265594482422
+))
+ERFCX_DOUBLE = tl.constexpr((
+    1.095995661000491, -0.976548729080882, 0.773208702265241, -0.5408538313132417, 0.3308515878780672,
+    -0.17401093723977143, 0.07638151490592605, -0.026370053341616618, 0.006112055700670334,
+    -0.0002809588620998376, -0.00045505297332116645, 0.00017681282153839004, -3.6341067246516406e-06,
+    -1.8860910137685953e-05, 4.692053432875312e-06, 1.424180063321131e-06, -8.430972752052131e-07,
+    -7.533397603067265e-08, 1.2201072006252372e-07, 5.308944620566673e-10, -1.5017193058171748e-08,
+    3.231073814722681e-10, 1.153843604026734e-09
+))
+SIN = tl.constexpr((-0.16666653752326965, 0.008332106284797192, -0.00019507882825564593))
+SIN_FAST = tl.constexpr((-0.16663256287574768, 0.008159857243299484))
+COS = tl.constexpr((0.04166664555668831, -0.0013887297827750444, 2.4430084522464313e-05))
+COS_FAST = tl.constexpr((0.041660841554403305, -0.0013643859419971704))
+ATAN = tl.constexpr((
+    -0.33333298563957214, 0.1999852955341339, -0.14264015853405, 0.10950880497694016,
+    -0.08399306237697601, 0.05788138136267662, -0.031096961349248886, 0.010868660174310207,
+    -0.00178281229455024
+))
+ATAN_DOUBLE = tl.constexpr((
+    -0.33333333333333287, 0.19999999999990617, -0.1428571428504498, 0.11111111086670777,
+    -0.090909085510027, 0.07692299754521287, -0.06666584072196818, 0.05881718275079103,
+    -0.05259443593660016, 0.0474496124096656, -0.04286489576111998, 0.03821225200627086,
+    -0.032789270913597415, 0.026157000508257103, -0.018620014929241643, 0.011322568939765822,
+    -0.0056155451273347924, 0.00215307461312656, -0.0005933769166895207, 0.00010396903573470044,
+    -8.663277628834656e-06
+))
+ASIN = tl.constexpr((
+    0.16666752099990845, 0.074953094124794, 0.04546915367245674, 0.02418474107980728,
+    0.042158398777246475
+))
+ASIN_DOUBLE = tl.constexpr((
+    0.1666666666666676, 0.07499999999970866, 0.0446428571745612, 0.030381942709841455,
+    0.022372214936846165, 0.017351612832143287, 0.013980811599338859, 0.011398979799382924,
+    0.010779900021553119, 0.0037076589144489224, 0.021704575500832938, -0.02099520580387876,
+    0.03262632431417894
+))
+ATANH = tl.constexpr((0.6666666269302368, 0.4000093340873718, 0.2850351929664612, 0.24151448905467987))
+ATANH_DOUBLE = tl.constexpr((
+    0.6666666666666666, 0.4000000000000272, 0.2857142857075556, 0.22222222299886932,
+    0.1818181358557362, 0.15384744883505247, 0.13332784083689325, 0.11703511464727923,
+    0.11956655434182614
+))
+# fmt: on
+
 
 @triton.jit
 def _fma(a, b, c):
     # The interpreter's tl.fma rounds twice. A product of two float32 numbers is exact in float64.
-    if INTERPRETED:
-        if a.dtype == tl.float64:
-            return a * b + c
-        return (a.to(tl.float64) * b + c).to(tl.float32)
-    return tl.fma(a, b, c)
+    return (a.to(tl.float64) * b + c).to(tl.float32) if INTERPRETED else tl.fma(a, b, c)
 
 
 @triton.jit
 def _polynomial(x, coefficients: tl.constexpr, degree: tl.constexpr, fast: tl.constexpr):
-    # Horner. In float64 a literal operand of tl.fma would be rounded to float32, so the operators stand there.
+    # Horner. In float64 a literal operand of tl.fma would be rounded to float32, hence the operators.
     if fast or x.dtype == tl.float64:
         p = x * coefficients[degree] + coefficients[degree - 1]
         for k in tl.static_range(2, degree + 1):
@@ -316,24 +152,25 @@ def _polynomial(x, coefficients: tl.constexpr, degree: tl.constexpr, fast: tl.co
 
 @triton.jit
 def _bits(x):
-    if x.dtype == tl.float64:
-        return x.to(tl.int64, bitcast=True)
-    return x.to(tl.int32, bitcast=True)
+    return x.to(tl.int64 if x.dtype == tl.float64 else tl.int32, bitcast=True)
 
 
 @triton.jit
 def _float(bits):
-    if bits.dtype == tl.int64:
-        return bits.to(tl.float64, bitcast=True)
-    return bits.to(tl.float32, bitcast=True)
+    return bits.to(tl.float64 if bits.dtype == tl.int64 else tl.float32, bitcast=True)
 
 
 @triton.jit
 def _copy_sign(x, sign_of):
     # |x| with the sign of the other; x is not negative.
-    if x.dtype == tl.float64:
-        return _float(_bits(x) | (_bits(sign_of) & -0x8000000000000000))
-    return _float(_bits(x) | (_bits(sign_of) & -0x80000000))
+    return _float(_bits(x) | (_bits(sign_of) & (-(2**63) if x.dtype == tl.float64 else -(2**31))))
+
+
+@triton.jit
+def _reciprocal(x):
+    # 1 / x for x > 0, within 4 units. Division is 8 instructions and more (Triton 3.7), this is 2 everywhere.
+    root = tl.rsqrt(x)
+    return 1.0 / x if x.dtype == tl.float64 else root * root
 
 
 @triton.jit
@@ -365,10 +202,12 @@ def exp(u, fast: tl.constexpr):
     2^x. Special cases: 0 below -104, infinity above 88.72.
     """
     if u.dtype == tl.float64:
-        return tl.exp(u)
-    if fast:
-        return tl.exp2(u * LOG2E)
-    return _exp_accurate(u, u, False)
+        y = tl.exp(u)
+    elif fast:
+        y = tl.exp2(u * LOG2E)
+    else:
+        y = _exp_accurate(u, u, False)
+    return y
 
 
 @triton.jit
@@ -380,10 +219,12 @@ def exp_sum(hi, lo, fast: tl.constexpr):
     """
     if hi.dtype == tl.float64:
         e = tl.exp(hi)
-        return tl.where((e > 0.0) & (e < INF), e + e * lo, e)
-    if fast:
-        return tl.exp2(hi * LOG2E)
-    return _exp_accurate(hi, lo, True)
+        y = tl.where((e > 0.0) & (e < INF), e + e * lo, e)
+    elif fast:
+        y = tl.exp2(hi * LOG2E)
+    else:
+        y = _exp_accurate(hi, lo, True)
+    return y
 
 
 @triton.jit
@@ -405,10 +246,10 @@ def expm1(u, fast: tl.constexpr):
     cancel; fast, the hardware's 2^x minus 1, and a cubic for |u| < 1/16.
     """
     if fast and u.dtype == tl.float32:
-        series = u + u * (u * _polynomial(u, EXPM1_FAST, 1, True))
-        return tl.where(tl.abs(u) < 0.0625, series, tl.exp2(u * LOG2E) - 1.0)
-    if u.dtype == tl.float64:
-        y = _expm1_double(u)
+        series = u * (1.0 + u * _polynomial(u, EXPM1_FAST, 1, True))
+        y = tl.where(tl.abs(u) < 0.0625, series, tl.exp2(u * LOG2E) - 1.0)
+    elif u.dtype == tl.float64:
+        y = tl.where(tl.abs(u) < 1e-17, u, _expm1_double(u))
     else:
         n, r = _reduce_exp(u)
         one = n == 1
@@ -416,101 +257,116 @@ def expm1(u, fast: tl.constexpr):
         s = _float((n + 126) << 23)
         y = 2.0 * _fma(v, s, tl.where(one, 0.0, s - 0.5))
         y = tl.where(u > 89.0, INF, tl.where(u < -18.0, -1.0, y))
-    return tl.where(tl.abs(u) < 1e-17, u, y)
+        y = tl.where(tl.abs(u) < 1e-17, u, y)
+    return y
 
 
 @triton.jit
-def _log_of_ratio(m, e):
-    # log(1 + m) + e ln 2 for -1/4 <= m <= 1/2.
-    tail = _fma(e, LN2_LO, m * m * _polynomial(m, LOG1P, 8, False))
-    return _fma(e, LN2_HI, m + tail)
+def _log_of_ratio(m, k, less, fast: tl.constexpr):
+    # log(1 + m) + (k / 2^23 - less) ln 2 for -1/4 <= m <= 1/2.
+    e = k.to(tl.float32) * 1.1920928955078125e-07 - less
+    if fast:
+        y = (m + m * (m * _polynomial(m, LOG1P_FAST, 5, True))) + e * LN2
+    else:
+        tail = _fma(e, LN2_LO, m * m * _polynomial(m, LOG1P, 8, False))
+        y = _fma(e, LN2_HI, m + tail)
+    return y
 
 
 @triton.jit
 def log(u, fast: tl.constexpr):
     """The natural logarithm.
 
-    Method: u = 2^e (1 + m) with -1/4 <= m < 1/2 and a polynomial of degree 10 in m; fast, the hardware's log2,
-    and a cubic within 0.04 of 1. Special cases: -infinity at 0, NaN below.
+    Method: u = 2^e (1 + m) with -1/4 <= m < 1/2 and a polynomial in m. Special cases: -infinity at 0, NaN
+    below, infinity at infinity, all of which u - 1 / sqrt(u) has too.
     """
     if u.dtype == tl.float64:
-        return tl.log(u)
-    if fast:
-        r = u - 1.0
-        series = r + r * (r * _polynomial(r, LOG1P_FAST, 1, True))
-        return tl.where(tl.abs(r) < 0.04, series, tl.log2(u) * LN2)
-    subnormal = u < 1.1754943508222875e-38
-    bits = _bits(tl.where(subnormal, u * 8388608.0, u))
-    k = (bits - 0x3F400000) & -0x800000
-    e = k.to(tl.float32) * 1.1920928955078125e-07 - tl.where(subnormal, 23.0, 0.0)
-    y = _log_of_ratio(_float(bits - k) - 1.0, e)
-    y = tl.where(u > 0.0, y, tl.where(u == 0.0, -INF, NAN))
-    return tl.where(u == INF, u, y)
+        y = tl.log(u)
+    else:
+        subnormal = u < 1.1754943508222875e-38
+        bits = _bits(tl.where(subnormal, u * 8388608.0, u))
+        k = (bits - 0x3F400000) & -0x800000
+        y = _log_of_ratio(_float(bits - k) - 1.0, k, tl.where(subnormal, 23.0, 0.0), fast)
+        # Adding 0 makes 0 of -0.
+        y = tl.where((u > 0.0) & (u < INF), y, u - tl.rsqrt(u + 0.0))
+    return y
 
 
 @triton.jit
 def log1p(u, fast: tl.constexpr):
     """log(1 + u), without cancellation.
 
-    Method: 1 + u is only rounded to find its exponent e; m = 2^-e u + (2^-e - 1) keeps every bit of u. Then as
-    log. In float64, log(s) with what the rounding of s = 1 + u lost put back. Fast as in log.
+    Method: 1 + u is only rounded to find its exponent e; m = 2^-e u + (2^-e - 1) keeps every bit of u. Then
+    as log. In float64, log(s) with what the rounding of s = 1 + u lost put back.
     Special cases: -infinity at -1, NaN below.
     """
     s = 1.0 + u
     if u.dtype == tl.float64:
         y = tl.log(s) + (u - (s - 1.0)) / s
-        y = tl.where(s > 0.0, y, tl.where(s == 0.0, -INF, NAN))
-        return tl.where((u == INF) | (u == 0.0), u, y)
-    if fast:
-        series = u + u * (u * _polynomial(u, LOG1P_FAST, 1, True))
-        return tl.where(tl.abs(u) < 0.04, series, tl.log2(s) * LN2)
-    k = (_bits(s) - 0x3F400000) & -0x800000
-    m = _float(_bits(u) - k) + (_float(0x3F800000 - k) - 1.0)
-    y = _log_of_ratio(m, k.to(tl.float32) * 1.1920928955078125e-07)
-    y = tl.where(s > 0.0, y, tl.where(s == 0.0, -INF, NAN))
-    return tl.where((u == INF) | (u == 0.0), u, y)
+    else:
+        k = (_bits(s) - 0x3F400000) & -0x800000
+        m = _float(_bits(u) - k) + (_float(tl.maximum(0x3F800000 - k, 0)) - 1.0)
+        y = _log_of_ratio(m, k, 0.0, fast)
+    y = tl.where((s > 0.0) & (s < INF), y, u - tl.rsqrt(s))
+    return tl.where(u == 0.0, u, y)
+
+
+@triton.jit
+def log1p_unit(u, fast: tl.constexpr):
+    """log(1 + u) for 0 <= u <= 1, a third of the work of log1p.
+
+    Method: a polynomial on the whole interval; in float64, log1p.
+    """
+    if u.dtype == tl.float64:
+        y = log1p(u, fast)
+    elif fast:
+        y = u * _polynomial(u, LOG1P_UNIT_FAST, 6, True)
+    else:
+        y = _fma(u * u, _polynomial(u, LOG1P_UNIT, 9, False), u)
+    return y
 
 
 @triton.jit
 def erf(u, fast: tl.constexpr):
     """The error function.
 
-    Method: u + u P(u^2) up to 1, and 1 - 2^Q(|u|) beyond, where Q is log2(erfc); fast, one odd polynomial of
-    degree 19 up to 3.12, where erf is 1 to 17 bits, and its value there beyond.
+    Method: u + u P(u^2) up to 1, and 1 - 2^Q(|u|) beyond, where Q is log2(erfc); fast, the same with
+    shorter polynomials, joined at 0.8.
     """
-    if u.dtype == tl.float64:
-        return tl.erf(u)
-    if fast:
-        c = minimum(maximum(u, -3.12), 3.12)
-        return c * _polynomial(c * c, ERF_FAST, 9, True)
     a = tl.abs(u)
-    c = minimum(a, 4.0)
-    far = _copy_sign(1.0 - tl.exp2(_polynomial(c, ERF_FAR, 6, False)), u)
-    near = _fma(u, _polynomial(u * u, ERF_NEAR, 6, False), u)
-    return tl.where(a < 1.0, near, far)
+    if u.dtype == tl.float64:
+        y = tl.erf(u)
+    elif fast:
+        far = _copy_sign(1.0 - tl.exp2(_polynomial(a, ERF_FAR_FAST, 3, True)), u)
+        y = tl.where(a < 0.8, u * _polynomial(u * u, ERF_NEAR_FAST, 3, True), far)
+    else:
+        far = _copy_sign(1.0 - tl.exp2(_polynomial(minimum(a, 4.0), ERF_FAR, 6, False)), u)
+        y = tl.where(a < 1.0, _fma(u, _polynomial(u * u, ERF_NEAR, 6, False), u), far)
+    return y
 
 
 @triton.jit
 def erfcx(u, fast: tl.constexpr):
     """e^(u^2) erfc(u) for u >= 0.
 
-    Method: (u + k) erfcx(u) is smooth in q = (u - k) / (u + k) on the whole half line; one polynomial in q, times
-    r = 1 / (u + k), whose rounding errors (and those of u + k) are put back; fast, a polynomial in r.
+    Method: (u + k) erfcx(u) is smooth in q = (u - k) / (u + k) on the whole half line: one polynomial in q,
+    times r = 1 / (u + k), whose rounding errors (and those of u + k) are put back; fast, a polynomial in r.
     Special cases: 0 at infinity.
     """
+    near = u < INF
     if u.dtype == tl.float64:
         r = 1.0 / (u + 4.0)
-        near = u < 1e18
         r += r * tl.where(near, (1.0 - 4.0 * r) - u * r, 0.0)
-        return r * _polynomial(tl.where(near, 2.0 * (u * r) - 1.0, 1.0), ERFCX_DOUBLE, 22, False)
-    if fast:
-        r = 1.0 / (u + 2.53)
-        return r * _polynomial(r, ERFCX_FAST, 6, True)
-    r = 1.0 / (u + 2.0)
-    near = u < 1e18
-    r = _fma(r, tl.where(near, _fma(-u, r, _fma(r, -2.0, 1.0)), 0.0), r)
-    q = tl.where(near, _fma(u + u, r, -1.0), 1.0)
-    return r * _polynomial(q, ERFCX, 10, False)
+        y = r * _polynomial(tl.where(near, 2.0 * (u * r) - 1.0, 1.0), ERFCX_DOUBLE, 22, False)
+    elif fast:
+        r = _reciprocal(u + 2.53)
+        y = r * _polynomial(r, ERFCX_FAST, 6, True)
+    else:
+        r = _reciprocal(u + 2.0)
+        r = _fma(r, tl.where(near, _fma(-u, r, _fma(r, -2.0, 1.0)), 0.0), r)
+        q = tl.where(near, _fma(u, r + r, -1.0), 1.0)
+        y = r * _polynomial(q, ERFCX, 10, False)
+    return y
 
 
 @triton.jit
@@ -522,30 +378,35 @@ def product_error(a, b):
     """
     p = a * b
     if not INTERPRETED:
-        return tl.fma(a, b, -p)
-    if p.dtype == tl.float32:
-        return (a.to(tl.float64) * b.to(tl.float64) - p.to(tl.float64)).to(tl.float32)
-    a_hi = _float(_bits(a) & -0x8000000)
-    b_hi = _float(_bits(b) & -0x8000000)
-    a_lo, b_lo = a - a_hi, b - b_hi
-    return ((a_hi * b_hi - p) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
+        error = tl.fma(a, b, -p)
+    elif p.dtype == tl.float32:
+        error = (a.to(tl.float64) * b.to(tl.float64) - p.to(tl.float64)).to(tl.float32)
+    else:
+        a_hi = _float(_bits(a) & -0x8000000)
+        b_hi = _float(_bits(b) & -0x8000000)
+        a_lo, b_lo = a - a_hi, b - b_hi
+        error = ((a_hi * b_hi - p) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
+    return error
 
 
 @triton.jit
 def ratio(a, b, fast: tl.constexpr):
     """a / b for b in [2^-100, 2^100].
 
-    Method: the hardware's reciprocal, and unless fast one correction with the remainder, which leaves about
-    half a unit. A remainder that is not a number (an infinite quotient) corrects nothing.
+    Method: a times the reciprocal, and unless fast a correction of both with their remainders, which leaves
+    about half a unit. A remainder that is not a number (an infinite quotient) corrects nothing.
     """
     if b.dtype == tl.float64:
-        return a / b
-    r = 1.0 / b
-    q = a * r
-    if fast:
-        return q
-    y = _fma(r, _fma(-q, b, a), q)
-    return tl.where(y == y, y, q)
+        q = a / b
+    else:
+        r = _reciprocal(b)
+        q = a * r
+        if not fast:
+            r = _fma(r, _fma(-r, b, 1.0), r)
+            q = a * r
+            y = _fma(r, _fma(-q, b, a), q)
+            q = tl.where(y == y, y, q)
+    return q
 
 
 @triton.jit
@@ -579,7 +440,7 @@ def ceil(x):
 
 
 @triton.jit
-def round(x):
+def round(x):  # noqa: A001 (the operation's own name)
     """The nearest integer, ties to even.
 
     Method: above 2^23 (2^52 in float64) every number is an integer, so that adding and subtracting that
@@ -587,14 +448,16 @@ def round(x):
     """
     a = tl.abs(x)
     if x.dtype == tl.float64:
-        return _copy_sign(tl.where(a < 4503599627370496.0, (a + 4503599627370496.0) - 4503599627370496.0, a), x)
-    return _copy_sign(tl.where(a < 8388608.0, (a + 8388608.0) - 8388608.0, a), x)
+        y = tl.where(a < 4503599627370496.0, (a + 4503599627370496.0) - 4503599627370496.0, a)
+    else:
+        y = tl.where(a < 8388608.0, (a + 8388608.0) - 8388608.0, a)
+    return _copy_sign(y, x)
 
 
 @triton.jit
 def _reduce_far(a, fast: tl.constexpr):
-    # Payne and Hanek for 2^17 <= a: a = m 2^e, and only those bits of 1 / (2 pi) count which m 2^e neither turns
-    # into whole turns nor leaves below the result. Seven words of 2^-8 / (2 pi) are shifted into place.
+    # Payne and Hanek for 2^17 <= a: a = m 2^e, and only those bits of 1 / (2 pi) count which m 2^e neither
+    # turns into whole turns nor leaves below the result. Seven words of 2^-8 / (2 pi) are shifted into place.
     bits = _bits(a)
     shift = (bits >> 23) - 142
     m = ((bits & 0x7FFFFF) | 0x800000).to(tl.uint64)
@@ -609,19 +472,18 @@ def _reduce_far(a, fast: tl.constexpr):
     w0 = (((u0 << 32) | u1) << s) >> 32
     w1 = (((u1 << 32) | u2) << s) >> 32
     turns = ((m * w0) << 32) + m * w1
-    if not fast:
+    if fast:
+        top = (turns >> 32).to(tl.uint32)
+        q = (top + 0x20000000) >> 30
+        r = (top - (q << 30)).to(tl.int32, bitcast=True).to(tl.float32) * 1.4629180792671596e-09
+    else:
         v4 = tl.where(far, 0x107F9458, 0x7036D8A5).to(tl.uint64)
         u3 = tl.where(odd, v4, v3)
         turns += (m * ((((u2 << 32) | u3) << s) >> 32)) >> 32
-    if fast:
-        top = (turns >> 32).to(tl.uint32)
-        q = ((top + 0x20000000) >> 30).to(tl.int32)
-        rest = (top - (q.to(tl.uint32) << 30)).to(tl.int32, bitcast=True)
-        return rest.to(tl.float32) * 1.4629180792671596e-09, q
-    q = (turns + 0x2000000000000000) >> 62
-    rest = (turns - (q << 62)).to(tl.int64, bitcast=True)
-    rest = rest.to(tl.float32)
-    return _fma(rest, 3.4061216748705226e-19, rest * -9.47839680047608e-27), q.to(tl.int32)
+        q = (turns + 0x2000000000000000) >> 62
+        rest = (turns - (q << 62)).to(tl.int64, bitcast=True).to(tl.float32)
+        r = _fma(rest, 3.4061216748705226e-19, rest * -9.47839680047608e-27)
+    return r, q.to(tl.int32)
 
 
 @triton.jit
@@ -655,16 +517,17 @@ def sin(x, fast: tl.constexpr):
     polynomial. float64 is Triton's own. Special cases: NaN at infinity.
     """
     if x.dtype == tl.float64:
-        return tl.sin(x)
-    return _float(_bits(_sin_turned(tl.abs(x), 0, fast)) ^ (_bits(x) & -0x80000000))
+        y = tl.sin(x)
+    else:
+        y = _sin_turned(tl.abs(x), 0, fast)
+        y = _float(_bits(y) ^ (_bits(x) & -(2**31)))
+    return y
 
 
 @triton.jit
 def cos(x, fast: tl.constexpr):
     """The cosine, at every finite x; the method is sin's."""
-    if x.dtype == tl.float64:
-        return tl.cos(x)
-    return _sin_turned(tl.abs(x), 1, fast)
+    return tl.cos(x) if x.dtype == tl.float64 else _sin_turned(tl.abs(x), 1, fast)
 
 
 @triton.jit
@@ -682,7 +545,7 @@ def atan(x, fast: tl.constexpr):
         y = tl.where(beyond, (HALF_PI - y) + HALF_PI_DOUBLE_LO, y)
     else:
         c = minimum(a, 1e30)
-        t = 1.0 / c
+        t = _reciprocal(c)
         t = tl.where(beyond, _fma(t, _fma(-c, t, 1.0), t), a)
         z = t * t
         y = _fma(t, z * _polynomial(z, ATAN, 8, fast), t)
@@ -693,9 +556,9 @@ def atan(x, fast: tl.constexpr):
 @triton.jit
 def _asin_tail(z, fast: tl.constexpr):
     # asin(s) / s - 1 for z = s^2 <= 1/4.
-    if z.dtype == tl.float64:
-        return z * _polynomial(z, ASIN_DOUBLE, 12, False)
-    return z * _polynomial(z, ASIN, 4, fast)
+    return z * (
+        _polynomial(z, ASIN_DOUBLE, 12, False) if z.dtype == tl.float64 else _polynomial(z, ASIN, 4, fast)
+    )
 
 
 @triton.jit
@@ -737,7 +600,7 @@ def acos(x, fast: tl.constexpr):
 def cbrt(x, fast: tl.constexpr):
     """The real cube root.
 
-    Method: 2^(log2(|x|) / 3), and unless fast one step of Newton's method. Small |x| are scaled by 2^72 first.
+    Method: 2^(log2(|x|) / 3), and unless fast one step of Newton's method. Small |x| are scaled by 2^72.
     """
     a = tl.abs(x)
     small = a < 1e-30
@@ -748,7 +611,7 @@ def cbrt(x, fast: tl.constexpr):
     elif not fast:
         square = root * root
         rest = _fma(-square, root, c)
-        root = _fma(rest * (1.0 / square), 0.3333333333333333, root)
+        root = _fma(rest * _reciprocal(square), 0.3333333333333333, root)
     root = tl.where(small, root * 5.960464477539063e-08, root)
     return _copy_sign(tl.where((a > 0.0) & (a < INF), root, a), x)
 
@@ -770,14 +633,15 @@ def _log_in_two(a):
         ln2_hi = e * LN2_HI
         ln2_lo = e * LN2_LO
     r = _float(bits - k) - 1.0
-    inverse = 1.0 / (2.0 + r)
+    inverse = _reciprocal(2.0 + r)
+    inverse += inverse * (1.0 - inverse * (2.0 + r))
     s = r * inverse
     rest = ((r - 2.0 * s) - s * r) - product_error(s, r)
     z = s * s
     if a.dtype == tl.float64:
         tail = s * (z * _polynomial(z, ATANH_DOUBLE, 8, False))
     else:
-        tail = s * (z * _polynomial(z, ATANH, 2, False))
+        tail = s * (z * _polynomial(z, ATANH, 3, False))
     tail += 2.0 * (rest * inverse) + ln2_lo
     total = ln2_hi + 2.0 * s
     tail += 2.0 * s - (total - ln2_hi)
@@ -786,7 +650,7 @@ def _log_in_two(a):
 
 
 @triton.jit
-def pow(a, b, fast: tl.constexpr):
+def pow(a, b, fast: tl.constexpr):  # noqa: A001 (the operation's own name)
     """a^b for real b.
 
     Method: e^(b log a), with log a and the product each in two parts; fast, the hardware's log2 and 2^x.
@@ -805,7 +669,8 @@ def pow(a, b, fast: tl.constexpr):
         value = tl.where(tl.abs(b) == INF, tl.where((b > 0.0) == (size < 1.0), 0.0, INF), value)
     whole = tl.floor(b) == b
     odd = whole & (b - 2.0 * tl.floor(b * 0.5) == 1.0)
-    value = tl.where((a < 0.0) & ~whole, NAN, value)
+    value = tl.where(size == 1.0, 1.0, value)
+    value = tl.where((a < 0.0) & (a > -INF) & ~whole, NAN, value)
     value = tl.where(odd, _copy_sign(value, a), value)
     value = tl.where((a != a) | (b != b), a + b, value)
     return tl.where((b == 0.0) | (a == 1.0), 1.0, value)
@@ -814,9 +679,7 @@ def pow(a, b, fast: tl.constexpr):
 @triton.jit
 def sqrt(x, fast: tl.constexpr):
     """The square root, correctly rounded unless fast."""
-    if fast or x.dtype == tl.float64:
-        return tl.sqrt(x)
-    return tl.sqrt_rn(x)
+    return tl.sqrt(x) if fast or x.dtype == tl.float64 else tl.sqrt_rn(x)
 
 
 def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
@@ -871,6 +734,7 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # expm1           _math.expm1(u, fast)          torch.expm1(u)
 # log             _math.log(u, fast)            torch.log(u)
 # log1p           _math.log1p(u, fast)          torch.log1p(u)
+# log1p_unit      _math.log1p_unit(u, fast)     torch.log1p(u)       (0 <= u <= 1)
 # erf             _math.erf(u, fast)            torch.erf(u)
 # erfcx           _math.erfcx(u, fast)          _math.erfcx_torch(u)
 # product_error   _math.product_error(a, b)     _math.product_error_torch(a, b)
