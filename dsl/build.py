@@ -25,8 +25,8 @@ from dsl.project import read_project
 LINE_LENGTH = 110
 
 SHAPING = (
-    "activation.py build.py derive*.py expr.py ops.py pipeline.py program.py report*.py rewrite schedule* show.py "
-    "support targets"
+    "activation.py build.py derive*.py expr.py ops.py pipeline.py program.py report*.py rewrite schedule* "
+    "show.py support targets"
 ).split()
 """The parts of the compiler that a generated file depends on; the rest can change without a rebuild."""
 
@@ -89,7 +89,7 @@ def build(specs: Sequence[Path], out: Path, around: Sequence[Path] = ()) -> Plan
 
     `around` is the project whose definitions these specs may call, if they lie in it.
 
-    Raises `SpecErrors` for what is wrong in a spec and `BuildError` for the rest; the package is then as it was.
+    Raises `SpecErrors` for what is wrong in a spec, `BuildError` for the rest; the package is then as it was.
     """
     done = plan(specs, out, around)
     done.apply()
@@ -158,8 +158,9 @@ def _render(activation: Activation, digest: str) -> str:
 
 def _black(text: str) -> str:
     import black
+    from black.mode import TargetVersion
 
-    mode = black.Mode(line_length=LINE_LENGTH, target_versions={black.TargetVersion.PY311})
+    mode = black.Mode(line_length=LINE_LENGTH, target_versions={TargetVersion.PY311})
     return black.format_str(text, mode=mode)
 
 
@@ -242,7 +243,7 @@ def _refuse_foreign(out: Path, outputs: Iterable[Output]) -> None:
 
 
 def _owner(specs: Sequence[Path], out: Path) -> str:
-    """What the package is made from: the directories given, or, for single files, what it was made from before."""
+    """What a package is made from: the directories given; for single files, what it was made from before."""
     if all(path.is_dir() for path in specs):
         return ", ".join(path.resolve().name for path in specs)
     before = _generated(out / "__init__.py")

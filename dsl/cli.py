@@ -103,8 +103,8 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> 
             continue
         changed.append(file)
         if diff:
-            lines = (text.splitlines(keepends=True) for text in (before, after))
-            click.echo("".join(unified_diff(*lines, file.as_posix(), file.as_posix())), nl=False)
+            old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+            click.echo("".join(unified_diff(old, new, file.as_posix(), file.as_posix())), nl=False)
         elif check:
             click.echo(f"would format {file}")
         else:

@@ -35,9 +35,10 @@ def load(start: Path) -> Config:
 def _from_file(file: Path, start: Path) -> Config:
     root = file.parent
     try:
-        table: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("dslgen", {})
+        tool: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{_display(file, start)}: {error}") from None
+    table = tool.get("dslgen", {}) if isinstance(tool, dict) else None
     if not isinstance(table, dict):
         raise ConfigError(f"{_display(file, start)}: [tool.dslgen] is not a table")
     unknown = sorted(set(table) - {"specs", "out"})

@@ -23,13 +23,13 @@ _PRECISION = 256
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if exponent.denominator != 1:
-        raise _Irrational
+        raise _IrrationalError
     if bits * abs(exponent.numerator) > _MAX_BITS:
         raise ValueError("the number is too large")
-    return base**exponent.numerator
+    return Fraction(base**exponent.numerator)
 
 
-class _Irrational(Exception):
+class _IrrationalError(Exception):
     """The rationals are left; the caller goes on with balls."""
 
 
@@ -40,7 +40,7 @@ _RATIONAL: dict[str, Callable[..., Fraction]] = {
     "div": lambda a, b: a / b,
     "neg": lambda a: -a,
     "pow": _power,
-    "abs": abs,
+    "abs": lambda a: abs(a),
     "sign": lambda a: Fraction((a > 0) - (a < 0)),
     "max": max,
     "min": min,
@@ -73,7 +73,7 @@ def constant(root: Expr) -> Fraction:
     True
     """
     value = _value(root)
-    if isinstance(value, bool):
+    if not isinstance(value, Fraction):
         raise ValueError("a condition, not a number")
     return value
 
@@ -104,7 +104,7 @@ def _step(node: Expr, args: list[Any], arb: Any) -> Any:
             return _RATIONAL[node.op](*args)
     except ZeroDivisionError:
         raise ValueError("division by zero") from None
-    except _Irrational:
+    except _IrrationalError:
         pass
     if node.op in _COMPARE:
         plain = [_rational(arg) if isinstance(arg, arb) else arg for arg in args]

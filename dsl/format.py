@@ -111,7 +111,7 @@ def _parts(text: str, path: str) -> list[_Part]:
 
 
 def _apart(parts: list[_Part], position: int) -> bool:
-    """Whether a blank line stands before a definition: always, but for one-liners that the author put together."""
+    """Whether a blank line stands before a definition: always, but for one-liners set together."""
     part = parts[position]
     first = [*part.leading, *part.tokens][0]
     last = position + 1
@@ -130,18 +130,18 @@ def _lines(part: _Part) -> Iterator[str]:
         return
     if part.leading and part.tokens[0].breaks > 1 and not part.indent:
         yield ""
-    body, comment = part.tokens, ""
+    body, after = part.tokens, ""
     if body[-1].kind == "comment":
-        body, comment = body[:-1], f"  {body[-1].text}"
+        body, after = body[:-1], f"  {body[-1].text}"
     joined = part.indent + _join(body)
     broken = any(token.breaks for token in body[1:])
     if not broken or (len(joined) <= WIDTH and all(token.kind != "comment" for token in body)):
-        yield joined + comment
+        yield joined + after
         return
     rows = _rows(body)
     for number, row in enumerate(rows):
         indent = part.indent + "    " * (number > 0)
-        yield indent + row + (comment if number == len(rows) - 1 else "")
+        yield indent + row + (after if number == len(rows) - 1 else "")
 
 
 def _rows(tokens: list[_Token]) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import cache
 from inspect import cleandoc
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -178,7 +179,7 @@ def _chunks(text: str) -> list[tuple[int, str]]:
         doc = _DOC_BEFORE.search(text, begin, head.start())
         starts.append(doc.start() if doc else head.start())
     bounds = [0, *starts, len(text)]
-    pieces = [(begin, text[begin:end]) for begin, end in zip(bounds, bounds[1:], strict=False) if end > begin]
+    pieces = [(begin, text[begin:end]) for begin, end in pairwise(bounds) if end > begin]
     lines, seen, at = [], 1, 0
     for begin, piece in pieces:
         seen += text.count("\n", at, begin)
@@ -278,7 +279,8 @@ def _greek(char: str) -> str | None:
 
 def _unexpected_token(source: Source, offset: int, text: str, error: Any) -> SpecError:
     token = error.token
-    before = error.token_history[-1] if error.token_history else None
+    state = error.interactive_parser.lexer_thread.state
+    before = error.token_history[-1] if error.token_history else state.last_token
     # A name where a definition or a clause would begin, and then not what must follow it.
     if before is not None and before.type == "NAME" and error.accepts == {"LPAR"}:
         help_ = did_you_mean(before, CLAUSE_WORDS) if token.type == "NAME" else None
@@ -288,7 +290,9 @@ def _unexpected_token(source: Source, offset: int, text: str, error: Any) -> Spe
             "E0103", f"unexpected name '{_clip(before)}'", _span(source, offset, before), help_
         )
     if token.type == "$END":
-        message = f"unexpected end of the file, expected {_expected(error)}"
+        whole = offset + text.count("\n") == source.text.count("\n")
+        ended = "file" if whole else "definition"
+        message = f"unexpected end of the {ended}, expected {_expected(error)}"
         return source.error("E0103", message, _end(source, offset, text))
     shown = f"'{_clip(token)}'"
     suggestion = None
@@ -403,7 +407,7 @@ class _Builder:
     def parenthesised(self, _: Token, inner: Term, __: Token) -> Term:
         return inner
 
-    def tuple(self, *parts: Any) -> Term:
+    def tuple_term(self, *parts: Any) -> Term:
         items = [part for part in parts if isinstance(part, Term)]
         return self.term("tuple", "", self.span(parts[0]).to(self.span(parts[-1])), *items)
 

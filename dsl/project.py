@@ -5,6 +5,7 @@ In: paths of files and directories. Out: `Project`: what could be read and resol
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from dsl.parse import parse_all
 from dsl.resolve import resolve_all
 from dsl.syntax import Definition
 
-MAX_BYTES = 1_048_576
-"""The largest spec file: a formula of a megabyte is a mistake."""
+MAX_BYTES = 524_288
+"""The largest spec file: ten times what a file of a thousand formulas needs."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,20 @@ class Project:
 
 def spec_files(paths: Sequence[Path]) -> tuple[Path, ...]:
     """The spec files that paths stand for: a file is itself, a directory all `*.act` below it, sorted."""
-    files: dict[Path, Path] = {}
+    files: dict[str, Path] = {}
     for path in paths:
-        found = sorted(path.rglob("*.act")) if path.is_dir() and path.suffix != ".act" else [path]
+        found = sorted(path.rglob("*.act")) if _is_directory(path) and path.suffix != ".act" else [path]
         for file in found:
             if not any(part.startswith(".") for part in file.relative_to(path).parts):
-                files.setdefault(file.resolve(), file)
+                files.setdefault(os.path.abspath(file), file)
     return tuple(files.values())
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except ValueError:  # A name that no file can have; reading it says so.
+        return False
 
 
 def read_spec(path: Path) -> str:
@@ -79,14 +87,13 @@ def read_spec(path: Path) -> str:
 def read_project(paths: Sequence[Path], around: Sequence[Path] = ()) -> Project:
     """Every definition below the paths, resolved against each other and against a project around them.
 
-    Where all the paths lie in `around`, their definitions may call any other there; what is wrong elsewhere in
-    `around` is not this project's business.
+    Where all the paths lie in `around`, their definitions may call any other there; what is wrong elsewhere
+    in `around` is not this project's business.
     """
     files = spec_files(paths)
-    roots = [path.resolve() for path in around]
-    inside = all(any(file.resolve().is_relative_to(root) for root in roots) for file in files)
-    wanted = {file.resolve() for file in files}
-    others = [file for file in spec_files(around) if file.resolve() not in wanted] if inside else []
+    roots = [Path(os.path.abspath(path)) for path in around]
+    inside = all(any(Path(os.path.abspath(file)).is_relative_to(root) for root in roots) for file in files)
+    others = [file for file in spec_files([*files, *around]) if file not in files] if inside else []
     definitions: list[Definition] = []
     errors: list[SpecError] = []
     broken: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """Syntax tree to activations: every name looked up, every call of another definition inlined.
 
-In: the definitions of a project (any number of files). Out: one `Activation` for each that is right, in
-the order of the definitions, and every error found. Definitions are resolved callees first, without recursion.
+In: the definitions of a project (any number of files). Out: one `Activation` for each that is right, in the
+order of the definitions, and every error found. Callees are resolved first, without recursion.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 from dsl.activation import Activation, Bound, Parameter, Reference
 from dsl.constants import constant, holds
@@ -94,6 +95,12 @@ def _collisions(definitions: Sequence[Definition]) -> list[SpecError]:
                 continue
             other, span = first
             place = f"{span.path}:{span.line}:{span.column}"
+            if (what, other) == ("definition", "definition"):
+                message = f"'{name.text}' is defined twice, first at {place}"
+                if name.text not in exported:
+                    message = f"'{name.text}' and the definition at {place} have the same name but for case"
+                errors.append(definition.source.error("E0108", message, name.span))
+                break
             message = f"{what} '{name.text}' is already taken by the {other} at {place}"
             help_ = "name the class with a 'module' clause" if "class" in (what, other) else None
             errors.append(definition.source.error("E0108", message, name.span, help_))
@@ -219,7 +226,7 @@ def _declare(name: Name, value: Expr, scope: Scope) -> None:
     refused = objection(name.text)
     if refused is not None:
         scope.note("E0107", refused[0], name.span, refused[1])
-    elif name.text in scope.names or name.text == scope.owner:
+    elif name.text in scope.names:
         scope.note("E0108", f"'{name.text}' is already defined here", name.span)
     scope.names.setdefault(name.text, value)
 
@@ -242,7 +249,7 @@ def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
         parameters.append(Parameter(parameter.name.text, default))
     required_after = [
         later
-        for earlier, later in zip(parameters, parameters[1:], strict=False)
+        for earlier, later in pairwise(parameters)
         if earlier.default is not None and later.default is None
     ]
     if required_after and not scope.errors:

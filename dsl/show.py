@@ -22,7 +22,7 @@ CONDITIONAL, OR, AND, NOT, COMPARISON, SUM, PRODUCT, SIGNED, POWER, ATOM = range
 
 Node = TypeVar("Node")
 Pieces = Sequence["str | tuple[Node, int]"]
-"""A form: what it is spelled with, and its operands with how tightly each must bind to go without brackets."""
+"""A form: its spelling, and its operands with how tightly each must bind to go without brackets."""
 
 _INFIX: dict[str, tuple[int, int, str, int]] = {
     "add": (SUM, SUM, " + ", PRODUCT),
@@ -39,7 +39,7 @@ _INFIX: dict[str, tuple[int, int, str, int]] = {
     "and": (AND, AND, " and ", NOT),
     "or": (OR, OR, " or ", AND),
 }
-"""Operation: how tightly it binds, what its left operand needs, its spelling, what its right operand needs."""
+"""Operation: how tightly it binds, what its left operand needs, its spelling, what its right one needs."""
 
 _PREFIX: dict[str, tuple[int, str]] = {"neg": (SIGNED, "-"), "not": (NOT, "not ")}
 
@@ -203,7 +203,7 @@ def quote(text: str) -> str:
 def share(
     roots: Mapping[str, Expr], names: Mapping[Expr, str], taken: Iterable[str] = ()
 ) -> tuple[tuple[Step, ...], dict[str, Expr]]:
-    """The roots with each shared subexpression as a step of its own, so that the text stays linear in the DAG.
+    """The roots, each shared subexpression a step of its own, so that the text stays linear in the DAG.
 
     A subexpression is named where `names` names it, and `t1`, `t2`, ... where it is used more than once.
     """

@@ -61,8 +61,8 @@ class ParameterSyntax:
 class Clause:
     """One clause: its word, and what follows it, by kind.
 
-    `name` is what the clause names (`with u`, `alias swish`, `reference torch.nn.functional.elu`), `terms` its
-    expressions, `keywords` the keyword arguments of a reference, `bounds` the pairs of an accuracy clause.
+    `name` is what the clause names (`with u`, `alias swish`, `reference torch.nn.functional.elu`), `terms`
+    its expressions, `keywords` a reference's arguments, `bounds` the pairs of an accuracy clause.
     """
 
     word: str
@@ -100,7 +100,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Definition:
-    """`name(inputs; parameters) = body`, its docstring and its clauses; `head` is where the docstring has ended."""
+    """`name(inputs; parameters) = body`, its docstring and its clauses; `head` comes after the docstring."""
 
     name: Name
     inputs: tuple[Name, ...]

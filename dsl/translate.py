@@ -6,7 +6,7 @@ operand that failed poisons what uses it silently, so that one mistake is report
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dsl.activation import Activation
@@ -120,6 +120,11 @@ def check_sort(term: Term, value: Expr | None, sort: str, scope: Scope) -> bool:
     return False
 
 
+def _all_real(terms: Sequence[Term], values: Sequence[Expr | None], scope: Scope) -> bool:
+    checks = [check_sort(term, value, "r", scope) for term, value in zip(terms, values, strict=True)]
+    return all(checks)
+
+
 def _apply(op: str, node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
     sorts = OPS[op].sorts
     checks = [
@@ -172,8 +177,8 @@ def _call(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
     if name in scope.silent:
         return None
     if name in scope.names:
-        help_ = f"'{name}' is a number here: write '{name} * (...)'"
-        scope.note("E0101", f"unknown function '{name}'", node.span, help_)
+        product = f"'{name}' is a number here: write '{name} * (...)'"
+        scope.note("E0101", f"unknown function '{name}'", _head(node), product)
     elif name in FUNCTIONS and node.keywords:
         scope.note("E0119", f"'{name}' takes no keyword arguments", node.keywords[0].span)
     elif name in FUNCTIONS:
@@ -200,9 +205,7 @@ def is_builtin_call(node: Term) -> bool:
 
 
 def _fold(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
-    if not all(
-        [check_sort(term, value, "r", scope) for term, value in zip(node.operands, operands, strict=True)]
-    ):
+    if not _all_real(node.operands, operands, scope):
         return None
     first, *rest = (value for value in operands if value is not None)
     for value in rest:
@@ -232,7 +235,8 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
             scope.note("E0119", f"'{keyword.text}' {again}", keyword.span, help_)
             return None
         given[keyword.text] = (term, value)
-    if not all([check_sort(term, value, "r", scope) for term, value in given.values()]):
+    terms, arguments = zip(*given.values(), strict=True)
+    if not _all_real(terms, arguments, scope):
         return None
     values: dict[Expr, Expr] = {}
     for parameter in callee.parameters:
@@ -267,9 +271,7 @@ def _instantiate(callee: Activation, values: dict[Expr, Expr], node: Term, scope
 
 
 def _chain(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
-    if not all(
-        [check_sort(term, value, "r", scope) for term, value in zip(node.operands, operands, strict=True)]
-    ):
+    if not _all_real(node.operands, operands, scope):
         return None
     args = [value for value in operands if value is not None]
     links = [
