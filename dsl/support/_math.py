@@ -393,8 +393,8 @@ def product_error(a, b):
 def ratio(a, b, fast: tl.constexpr):
     """a / b for b in [2^-100, 2^100].
 
-    Method: a times the reciprocal, and unless fast a correction of both with their remainders, which leaves
-    about half a unit. A remainder that is not a number (an infinite quotient) corrects nothing.
+    Method: a times the reciprocal, and unless fast one correction with the remainder, which leaves about half
+    a unit. A remainder that is not a number (an infinite quotient) corrects nothing.
     """
     if b.dtype == tl.float64:
         q = a / b
@@ -402,8 +402,6 @@ def ratio(a, b, fast: tl.constexpr):
         r = _reciprocal(b)
         q = a * r
         if not fast:
-            r = _fma(r, _fma(-r, b, 1.0), r)
-            q = a * r
             y = _fma(r, _fma(-q, b, a), q)
             q = tl.where(y == y, y, q)
     return q
