@@ -147,13 +147,15 @@ class Operator:
 
         Dynamo refuses a custom Function under most of torch.func's transforms, and inside one `grad` takes
         it only if it knows that the input requires grad, which it learns from a view. Under the others it
-        gets the formula alone, and differentiates that itself.
+        gets the formula alone, and differentiates that itself. An exported program keeps no backward, and so
+        holds the formula alone too.
         """
         if x.dtype not in _COMPUTE:
             raise _unsupported(self.name, x)
         depth = torch._C._functorch.get_dynamic_layer_stack_depth()
         view = x if depth == 0 else x.view_as(x)
-        if depth == 0 or (depth == 1 and view.requires_grad and not x.requires_grad):
+        alone = torch.compiler.is_exporting()
+        if not alone and (depth == 0 or (depth == 1 and view.requires_grad and not x.requires_grad)):
             result: Tensor = self._traced.apply(view, *parameters)
             return result
         return _rounded(x, self._formula(_widened(x), *parameters))
