@@ -41,6 +41,8 @@ _FUNCTIONS = {
     "erf": "torch.erf({0})",
     "erfcx": "_math.erfcx_torch({0})",
     "product_error": "_math.product_error_torch({0}, {1})",
+    "sum_error": "_math.sum_error_torch({0}, {1})",
+    "copysign": "torch.copysign({0}, {1})",
     "floor": "torch.floor({0})",
     "ceil": "torch.ceil({0})",
     "round": "torch.round({0})",

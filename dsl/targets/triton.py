@@ -39,6 +39,8 @@ _FUNCTIONS = {
     "erf": "_math.erf({0}, fast)",
     "erfcx": "_math.erfcx({0}, fast)",
     "product_error": "_math.product_error({0}, {1})",
+    "sum_error": "_math.sum_error({0}, {1})",
+    "copysign": "_math.copysign({0}, {1})",
     "ratio": "_math.ratio({0}, {1}, fast)",
     "sign": "_math.sign({0})",
     "floor": "_math.floor({0})",
