@@ -190,7 +190,7 @@ def _show_program(activation: Activation) -> str:
 
     program = compile_activation(activation).program
     functions = (program.forward, program.gradient, program.curvature)
-    rules = [f"# {name}: {reason}" for name, reason in program.rewrites]
+    rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
     return "\n\n".join([*map(show_function, functions), *(["\n".join(rules)] if rules else [])])
 
 

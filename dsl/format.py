@@ -165,14 +165,29 @@ def _join(tokens: list[_Token]) -> str:
 def _spaces(tokens: list[_Token]) -> list[str]:
     """The white space before each token on its line."""
     spaces = [""]
+    quotients = {
+        place
+        for slash in range(1, len(tokens) - 1)
+        if _quotient(tokens, slash)
+        for place in (slash, slash + 1)
+    }
     before, sign = None, False
     for position, token in enumerate(tokens):
         if position:
-            spaces.append(_space(tokens[position - 1], token, sign, position == 1))
+            space = _space(tokens[position - 1], token, sign, position == 1)
+            spaces.append("" if position in quotients else space)
         if token.kind != "comment":
             sign = token.text in ("+", "-") and token.kind == "operator" and not _ends_operand(before)
             before = token
     return spaces[: len(tokens)]
+
+
+def _quotient(tokens: list[_Token], slash: int) -> bool:
+    """Whether a division is one number, as in `1/8`: two literals that nothing tighter takes apart."""
+    before = tokens[slash - 2].text if slash > 1 else ""
+    after = tokens[slash + 2].text if slash + 2 < len(tokens) else ""
+    literals = tokens[slash - 1].kind == tokens[slash + 1].kind == "number"
+    return tokens[slash].text == "/" and literals and before not in ("*", "/", "**") and after != "**"
 
 
 def _ends_operand(token: _Token | None) -> bool:

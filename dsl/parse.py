@@ -147,7 +147,8 @@ def _salvage(source: Source) -> tuple[list[Statement], list[SpecError], frozense
     found: list[Statement] = []
     errors: list[SpecError] = []
     broken: set[str] = set()
-    for line, chunk in _chunks(text):
+    chunks = _chunks(text)
+    for line, chunk in chunks if len(chunks) > 1 else ():
         try:
             found.extend(_parse_text(source, chunk, line))
         except SpecError as error:

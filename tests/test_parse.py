@@ -117,7 +117,9 @@ def test_line_ends_and_indentation_do_not_matter() -> None:
     assert [clause.word for clause in one[0].clauses] == [clause.word for clause in two[0].clauses]
 
 
-@pytest.mark.parametrize("word", ["domain", "alias", "learn", "reference", "training", "forward", "model", "ulp"])
+@pytest.mark.parametrize(
+    "word", ["domain", "alias", "learn", "reference", "training", "forward", "model", "ulp"]
+)
 def test_clause_words_are_names_elsewhere(word: str) -> None:
     assert outcome(f"f({word}) = {word} * u\n  with u = {word} + 1") == (1, 0)
     assert outcome(f"f(x; {word} = 2) = {word} * x\n  domain {word} > x\n  alias g") == (1, 0)

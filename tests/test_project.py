@@ -47,7 +47,9 @@ def test_byte_order_marks_and_line_ends(tmp_path: Path) -> None:
     (tmp_path / "a.act").write_bytes(b"\xef\xbb\xbff(x) = x\r\n\r\n# c\rg(x) = y\r\n")
     project = read_project([tmp_path / "a.act"])
     assert [activation.name for activation in project.activations] == ["f"]
-    assert [(error.code, error.span.line, error.source_line) for error in project.errors] == [("E0106", 4, "g(x) = y")]
+    assert [(error.code, error.span.line, error.source_line) for error in project.errors] == [
+        ("E0106", 4, "g(x) = y")
+    ]
 
 
 def test_directories(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_an_activation_comes_back_whole() -> None:
     assert show_activation(again) == show_activation(activation)
 
 
-@given(st.text(alphabet='ab"\'\\\n#', max_size=20))
+@given(st.text(alphabet="ab\"'\\\n#", max_size=20))
 def test_quoted_text_comes_back(text: str) -> None:
     quoted = quote(f"-{text}-")
     (activation,) = activations(f"{quoted}\nf(x) = x")
@@ -114,7 +114,9 @@ def test_quoted_text_comes_back(text: str) -> None:
 def test_a_function_of_a_program() -> None:
     constant = Constant("THIRD", Fraction(1, 3), "1/3")
     step = Step("t", Apply("exp", X))
-    function = Function("f", "x", ("alpha",), (constant,), (step,), Apply("mul", Symbol("t"), Symbol("THIRD")))
+    function = Function(
+        "f", "x", ("alpha",), (constant,), (step,), Apply("mul", Symbol("t"), Symbol("THIRD"))
+    )
     assert show_function(function).splitlines() == [
         "f(x; alpha) = t * THIRD",
         "  with THIRD = 0.33333333333333333  # 1/3",
@@ -123,7 +125,9 @@ def test_a_function_of_a_program() -> None:
 
 
 def test_every_form_has_a_number_it_can_negate() -> None:
-    signs = chain.from_iterable((Number(value), Number(-value)) for value in (Fraction(1, 3), Fraction(2), Fraction(1, 4)))
+    signs = chain.from_iterable(
+        (Number(value), Number(-value)) for value in (Fraction(1, 3), Fraction(2), Fraction(1, 4))
+    )
     for number in signs:
         for op in ("add", "sub", "mul", "div", "pow"):
             for node in (Apply(op, X, number), Apply(op, number, X)):
