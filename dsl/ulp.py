@@ -94,8 +94,11 @@ class Format:
         [1.0, -0.0]
         """
         if self.name == "bfloat16":
-            return (patterns.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-        return patterns.astype(f"uint{self.bits}").view(self.carrier).astype(np.float64)
+            carried = (patterns.astype(np.uint32) << 16).view(np.float32)
+        else:
+            carried = patterns.astype(f"uint{self.bits}").view(self.carrier)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return carried.astype(np.float64)
 
     def encode(self, values: Array) -> NDArray[np.integer]:
         """The bit patterns of values of the format."""
@@ -176,13 +179,14 @@ def error_in_ulps(got: Array, rounded: Array, rest: Array, fmt: Format) -> Array
         near_brink = np.abs(np.abs(scaled) - brink) + np.abs(rest) <= BRINK_ULPS
         at_top = exponent == fmt.emax - fmt.precision + 1
         error = np.abs((scaled_got - scaled) - rest)
-        far = np.isinf(got) & ~(near_brink & at_top)
+        opposed = np.isinf(rounded) & (np.sign(got) != np.sign(rounded))
+        far = np.isinf(got) & (opposed | ~(near_brink & at_top))
         error = np.where(far, np.inf, error)
         agreed = (np.isinf(rounded) & (got == rounded)) | (np.isnan(rounded) & np.isnan(got))
         return np.where(agreed, 0.0, error)
 
 
-BRINK_ULPS = 16.0
+BRINK_ULPS = 8.0
 """How near to the overflow threshold an infinity still counts as a number."""
 
 

@@ -73,22 +73,14 @@ def _dips(reference: Reference, points: Array, exact: Array) -> Array:
     size = np.abs(exact)
     dip = (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] > 0)
     alike = (np.sign(exact[:-2]) == np.sign(exact[1:-1])) & (np.sign(exact[2:]) == np.sign(exact[1:-1]))
-    deep = size[1:-1] < NEIGHBOURHOOD * np.minimum(1.0, np.maximum(size[:-2], size[2:]))
-    at = _nearest_to_zero(np.flatnonzero(dip & alike & (deep | _is_rough(points))) + 1, points)
+    at = _nearest_to_zero(np.flatnonzero(dip & alike) + 1, points)
     low, high = points[at - 1], points[at + 1]
-    for _ in range(80):
+    for _ in range(60):
         third = (high - low) / 3
         left, right = low + third, high - third
         down = np.abs(reference(left).rounded) < np.abs(reference(right).rounded)
         low, high = np.where(down, low, left), np.where(down, right, high)
     return low
-
-
-def _is_rough(points: Array) -> NDArray[np.bool_]:
-    """Which inner points have neighbours too far away for a dip between them to look deep."""
-    width = points[2:] - points[:-2]
-    rough: NDArray[np.bool_] = width > 2.0**-8 * np.abs(points[1:-1])
-    return rough
 
 
 def _nearest_to_zero(places: NDArray[np.int64], points: Array) -> NDArray[np.int64]:

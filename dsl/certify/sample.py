@@ -13,12 +13,13 @@ import numpy as np
 
 from dsl.certify.roots import crossings
 from dsl.evaluate import Reference
+from dsl.evaluate.columns import expand
 from dsl.expr import Expr, Number, Symbol, is_op, postorder
 from dsl.ulp import Array, Format
 
 STEPS = 24
 """How many neighbours on each side of a point of interest are tried."""
-_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne", "max", "min", "clamp")
+_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne", "max", "min")
 
 
 def sample(fmt: Format, count: int, interest: Iterable[float] = (), seed: int = 0) -> Array:
@@ -51,12 +52,12 @@ def kinks(root: Expr, name: str, parameters: Mapping[str, Fraction] | None = Non
     """
     values = dict(parameters or {})
     found: set[float] = set()
-    for node in postorder(root):
+    for node in postorder(expand(root)):
         if is_op(node, *_COMPARISONS):
             for operand in node.args:
                 found |= _constants(operand, values)
             found |= set(_turns(node.args[0] - node.args[1], name, values))
-        elif is_op(node, "abs", "sign", "relu"):
+        elif is_op(node, "abs", "sign"):
             found |= set(_turns(node.args[0], name, values))
     return tuple(sorted(found))
 

@@ -41,6 +41,9 @@ PRECISIONS = (160, 320, 640, 1280)
 """The precisions after the first."""
 LAST_PRECISIONS = (2560, 5120, 10240)
 """The precisions at which overlapping quantities count as equal."""
+MOST_LIMITS = 256
+"""Finite singular points of one call whose limits are taken, at up to a tenth of a second each; a function
+with more is singular everywhere, and the others stay undecided."""
 CHUNK = 2048
 """Points evaluated together, which bounds the memory that balls take."""
 
@@ -128,6 +131,7 @@ class _Job:
 
     def __init__(self, columns: Columns, points: Array, fmt: Format, sharp: bool = False) -> None:
         self.columns, self.points, self.fmt, self.sharp = columns, points, fmt, sharp
+        self.limits_left = MOST_LIMITS
         self.rounded = np.full(points.shape, np.nan)
         self.rest = np.zeros(points.shape)
         self.decided = np.zeros(points.shape, dtype=np.bool_)
@@ -146,7 +150,9 @@ class _Job:
         left = self._drop_outside(left)
         for bits in LAST_PRECISIONS:
             left = self._round(left, bits, final=True, force=bits == LAST_PRECISIONS[-1])
-        for place in left[self._lost(left)].tolist():
+        singular = left[self._lost(left)][: self.limits_left]
+        self.limits_left -= len(singular)
+        for place in singular.tolist():
             self._take_limit(place)
 
     def _round(

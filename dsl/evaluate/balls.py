@@ -1,7 +1,7 @@
 """What each operation does to balls: the exact side of `dsl.ops`, three-valued where a ball cannot tell.
 
 In: Arb balls, or conditions (True, False, None for "cannot tell yet"). Out: the same. A result that is not
-known is an indeterminate ball (`arb.nan()`), which more precision may resolve.
+known is a wide ball or an indeterminate one, which more precision may resolve.
 
 `STRICT` claims nothing that the balls do not prove. `FINAL` is for the last precision, thousands of bits:
 there, quantities that still overlap count as equal, and an exponential too great for Arb's exponents is
@@ -20,8 +20,8 @@ from dsl.ops import OPS
 Ball = Any
 """An `arb`; python-flint's stubs make it untyped for us."""
 
-NAN: Ball = arb.nan()
 _HALF: Ball = arb(0.5)
+_BETWEEN: Ball = arb(0, 1)
 _GREAT: Ball = arb((1, 1000))
 
 
@@ -62,7 +62,7 @@ def _not(a: bool | None) -> bool | None:
 
 
 def _where(condition: bool | None, then: Ball, otherwise: Ball) -> Ball:
-    return NAN if condition is None else then if condition else otherwise
+    return then.union(otherwise) if condition is None else then if condition else otherwise
 
 
 def _max(a: Ball, b: Ball) -> Ball:
@@ -74,27 +74,28 @@ def _min(a: Ball, b: Ball) -> Ball:
 
 
 def _sign(a: Ball) -> Ball:
-    return arb(1) if a > 0 else arb(-1) if a < 0 else arb(0) if a.is_zero() else NAN
+    return arb(1) if a > 0 else arb(-1) if a < 0 else arb(0) if a.is_zero() else _BETWEEN
+
+
+def _pow(a: Ball, b: Ball) -> Ball:
+    if b.is_integer() and b > 0 and a.contains(0):
+        return _BETWEEN * a.abs_upper() ** b if not a.is_zero() else a  # which Arb leaves indeterminate
+    return a**b
+
+
+def _copysign(a: Ball, b: Ball) -> Ball:
+    return abs(a) if b >= 0 else -abs(a) if b < 0 else _BETWEEN * abs(a)
 
 
 def _cbrt(a: Ball) -> Ball:
     if a > 0:
         return a.root(3)
-    return -((-a).root(3)) if a < 0 else a if a.is_zero() else NAN
-
-
-def _floor(a: Ball) -> Ball:
-    low = a.floor()
-    return low if low.is_exact() else NAN
-
-
-def _ceil(a: Ball) -> Ball:
-    return -_floor(-a)
+    return -((-a).root(3)) if a < 0 else a if a.is_zero() else _BETWEEN * a.abs_upper().root(3)
 
 
 def _round(a: Ball) -> Ball:
     shifted = a + _HALF
-    nearest = _floor(shifted)
+    nearest = shifted.floor()
     if shifted.is_exact() and shifted == nearest and not (nearest * _HALF).is_integer():
         return nearest - 1  # a tie, and the upper neighbour is odd
     return nearest
@@ -112,12 +113,16 @@ STRICT: dict[str, Callable[..., Any]] = {
     "or": _or,
     "not": _not,
     "where": _where,
+    "true": lambda: True,
+    "false": lambda: False,
+    "pow": _pow,
+    "copysign": _copysign,
     "max": _max,
     "min": _min,
     "sign": _sign,
     "cbrt": _cbrt,
-    "floor": _floor,
-    "ceil": _ceil,
+    "floor": lambda a: a.floor(),
+    "ceil": lambda a: a.ceil(),
     "round": _round,
 }
 """The operations that balls have, by name; every other one is evaluated through its definition."""
@@ -159,8 +164,8 @@ FINAL: dict[str, Callable[..., Any]] = {
     "ne": _with_ties(_ne, False),
     "sign": lambda a: arb(0) if a.is_finite() and a.contains(0) else _sign(a),
     "cbrt": lambda a: _cbrt(_snap(a)),
-    "floor": lambda a: _floor(_snap(a)),
-    "ceil": lambda a: _ceil(_snap(a)),
+    "floor": lambda a: _snap(a).floor(),
+    "ceil": lambda a: _snap(a).ceil(),
     "round": lambda a: _round(_snap(a * 2) / 2),
     "exp": _saturating(STRICT["exp"]),
     "expm1": _saturating(STRICT["expm1"]),

@@ -6,8 +6,9 @@ of two irregular sequences so that a period cannot hide), and the sequence is cl
 
 Rigorous: each sampled ball, and "outside the domain". Not rigorous, being drawn from six samples a side:
 that the sequence goes on as it began. What is claimed needs strong evidence: a limit's samples agree to 100
-bits, what goes to zero or to infinity does so by a constant factor at least at each doubling of the
-exponent. Whatever is in between (an oscillation, a limit approached like 1/log) is reported as no limit.
+bits; what goes to zero does so by a constant factor at least at each doubling of the exponent, what goes to
+infinity does so by steps that do not shrink. Whatever is in between (an oscillation, 2 + 1/log(x)) is
+reported as no limit.
 """
 
 from __future__ import annotations
@@ -102,18 +103,22 @@ class _Approach:
         value = _classify(samples)
         if value is None or not value.is_zero():
             return Limit(value)
-        near = [self.sample(scale) for scale in NEAR_SCALES] if math.isinf(self.point) else []
+        near = [self.sample(scale, resolve=True) for scale in NEAR_SCALES] if math.isinf(self.point) else []
         return Limit(value, _sign([*near, *samples]))
 
-    def sample(self, scale: int) -> Ball | None:
-        """The expression at a distance, to 100 bits where that can be had; None outside the domain."""
+    def sample(self, scale: int, resolve: bool = False) -> Ball | None:
+        """The expression at a distance, to 100 bits where that can be had; None outside the domain.
+
+        What is less than the distance squared may have fewer bits, unless `resolve`.
+        """
         for bits in (2 * scale + 200, 4 * scale + 400, 8 * scale + 800, 32 * scale + 1600):
             with precision(bits):
                 at = [self._place(scale)]
                 (sample,) = self.columns.values(at, bits > 32 * scale, self.branch)
                 if not sample.is_finite() and self.columns.outside(at, self.branch)[0]:
                     return None
-                if sample.rel_accuracy_bits() >= AGREEMENT + 20 or abs(sample) < arb((1, -2 * scale - 64)):
+                small = not resolve and abs(sample) < arb((1, -2 * scale - 64))
+                if small or sample.rel_accuracy_bits() >= AGREEMENT + 20:
                     break
         return sample
 
@@ -143,14 +148,21 @@ def _classify(samples: list[Ball]) -> Ball | None:
     last = samples[-1]
     if _vanishes(samples):
         return arb(0)
-    if all(abs(after) > abs(before) * 1.4 for before, after in pairwise(samples[1:])):
-        if all(sample > 0 for sample in samples[1:]):
-            return arb.pos_inf()
-        if all(sample < 0 for sample in samples[1:]):
-            return arb.neg_inf()
+    if _grows(samples):
+        return arb.pos_inf()
+    if _grows([-sample for sample in samples]):
+        return arb.neg_inf()
     if _close(samples[-2], last):
         return _snap(last)
     return None
+
+
+def _grows(samples: list[Ball]) -> bool:
+    """Whether samples go to infinity, at least as log(log(x)) does: by steps that do not shrink."""
+    steps = [after - before for before, after in pairwise(samples[1:])]
+    steady = all(after > before * 0.99 for before, after in pairwise(steps))
+    by_factor = all(after > before * 1.4 for before, after in pairwise(samples[1:]))
+    return bool(samples[1] > 0 and ((steps[0] > 0 and steady) or by_factor))
 
 
 def _vanishes(samples: list[Ball]) -> bool:
