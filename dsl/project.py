@@ -5,7 +5,6 @@ In: paths of files and directories. Out: `Project`: what could be read and resol
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +36,12 @@ class Project:
 
 def spec_files(paths: Sequence[Path]) -> tuple[Path, ...]:
     """The spec files that paths stand for: a file is itself, a directory all `*.act` below it, sorted."""
-    files: dict[str, Path] = {}
+    files: dict[Path, Path] = {}
     for path in paths:
         found = sorted(path.rglob("*.act")) if _is_directory(path) and path.suffix != ".act" else [path]
         for file in found:
             if not any(part.startswith(".") for part in file.relative_to(path).parts):
-                files.setdefault(os.path.abspath(file), file)
+                files.setdefault(file.absolute(), file)
     return tuple(files.values())
 
 
@@ -91,8 +90,8 @@ def read_project(paths: Sequence[Path], around: Sequence[Path] = ()) -> Project:
     in `around` is not this project's business.
     """
     files = spec_files(paths)
-    roots = [Path(os.path.abspath(path)) for path in around]
-    inside = all(any(Path(os.path.abspath(file)).is_relative_to(root) for root in roots) for file in files)
+    roots = [path.absolute() for path in around]
+    inside = all(any(file.absolute().is_relative_to(root) for root in roots) for file in files)
     others = [file for file in spec_files([*files, *around]) if file not in files] if inside else []
     definitions: list[Definition] = []
     errors: list[SpecError] = []

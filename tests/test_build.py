@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from dsl.errors import SpecErrors
 
 ROOT = Path(__file__).parent.parent
 
-Spec = Callable[[str, str], Path]
-
 
 def stub(activation: Activation, digest: str) -> str:
     """A module with what `__init__` needs to know, in place of the compiler's."""
@@ -24,11 +21,12 @@ def stub(activation: Activation, digest: str) -> str:
         raise BuildError("explodes")
     exported = [activation.class_name, activation.name, *activation.aliases]
     definitions = "\n".join(f"def {name}(x): return x" for name in (activation.name, *activation.aliases))
-    return f'"""{activation.formula}"""\n__all__ = {exported}\n{definitions}\nclass {activation.class_name}: pass\n'
+    head = f'"""{activation.formula}"""\n__all__ = {exported}'
+    return f"{head}\n{definitions}\nclass {activation.class_name}: pass\n"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with two specs, and a compiler that is not what is tested here."""
     monkeypatch.setattr(builder, "_render", stub)
     monkeypatch.chdir(tmp_path)
@@ -37,7 +35,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "silu(x) = x * sigmoid(x)\n  alias swish\n\nlisht(x) = x * tanh(x)\n"
     )
     (tmp_path / "specs/b.act").write_text("twice(x) = silu(2 * x)\n")
-    yield tmp_path
+    return tmp_path
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -279,7 +277,10 @@ def test_what_is_imported(tmp_path: Path) -> None:
     modules = probe(cwd, "build")["SHAPED"]
     assert "black" not in probe(cwd, "build")["LIGHT"]
     assert "dsl.pipeline" not in probe(cwd, "build", "--check")["LIGHT"]
-    front = set("cli config constants errors files names parse project resolve syntax translate".split())
+    front = set(
+        "cli config constants errors files mistakes names parse project reduce resolve syntax "
+        "translate".split()
+    )
     loaded = {name.strip("'[] ").removeprefix("dsl.").partition(".")[0] for name in modules.split(",")}
     assert loaded & set(builder.NOT_SHAPING) <= front
 

@@ -96,7 +96,10 @@ def test_broken_specs_are_refused() -> None:
 
 
 SPACE = st.sampled_from(["", " ", "\n", "  # a comment\n", "\n# another\n", "\n\n\n", "\t"])
-TOKENS = "f ( x ; a = 1.5 ) = where ( not x > - 1 , x ** - 2 , sum ( k in 0 .. 5 : x [ k ] ) ) with u = x - - 1 alias g"
+TOKENS = (
+    "f ( x ; a = 1.5 ) = where ( not x > - 1 , x ** - 2 , sum ( k in 0 .. 5 : x [ k ] ) ) "
+    "with u = x - - 1 alias g"
+)
 
 
 @given(st.data())

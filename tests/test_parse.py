@@ -8,14 +8,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dsl.errors import SpecErrors
-from dsl.parse import MAX_DEPTH, parse, parse_all, statements, unquote
+from dsl.parse import parse, parse_all, statements
+from dsl.reduce import MAX_DEPTH, unquote
 from dsl.resolve import resolve_all
 
 LANGUAGE = Path(__file__).parent / "language"
 
 PIECES = st.sampled_from(
-    "f g x y ( ) [ ] , ; : = == < > + - * / ** ^ .. -> 1 2.5 1e-3 .5 if else and or not in with domain require learn "
-    "alias module model packed gradient accuracy reference forward ulp exp where max pi inf \" ''' # \n \\ \0 α f(x) x)= "
+    "f g x y ( ) [ ] , ; : = == < > + - * / ** ^ .. -> 1 2.5 1e-3 .5 if else and or not in with domain "
+    "require learn alias module model packed gradient accuracy reference forward ulp exp "
+    "where max pi inf \" ''' # \n \\ \0 \u03b1 f(x) x)= "
     '"""doc""" sum(k uniform( in training'.split(" ")
 )
 

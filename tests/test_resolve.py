@@ -22,7 +22,8 @@ def one(text: str) -> Activation:
 def test_a_definition_holds_what_was_said() -> None:
     activation = one(
         '"""Doc."""\nelu(x; alpha = 1/8) = where(x > 0, x, alpha * u)\n  with u = exp(x) - 1\n'
-        '  reference torch.nn.functional.elu(alpha = 0.5, inplace = False, mode = "a")\n  alias e1  alias e2\n'
+        '  reference torch.nn.functional.elu(alpha = 0.5, inplace = False, mode = "a")\n'
+        "  alias e1  alias e2\n"
         "  accuracy backward 4 ulp, forward 2 ulps\n  domain x > -1\n  require alpha > 0\n  module ELU"
     )
     assert activation.doc == "Doc."
@@ -88,7 +89,10 @@ def test_callees_may_stand_below_and_bring_their_conditions() -> None:
 
 
 def test_the_languages_own_functions_win_where_they_fit() -> None:
-    text = "softplus(x; beta = 1) = log(1 + exp(beta * x)) / beta\nf(x) = softplus(x)\ng(x) = softplus(x, beta = 2)"
+    text = (
+        "softplus(x; beta = 1) = log(1 + exp(beta * x)) / beta\n"
+        "f(x) = softplus(x)\ng(x) = softplus(x, beta = 2)"
+    )
     own, f, g = activations(text)
     assert show_expr(own.body) == "log(1 + exp(beta * x)) / beta"
     assert f.body is Apply("softplus", X)
