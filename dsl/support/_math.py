@@ -382,10 +382,10 @@ def product_error(a, b):
     elif p.dtype == tl.float32:
         error = (a.to(tl.float64) * b.to(tl.float64) - p.to(tl.float64)).to(tl.float32)
     else:
-        a_hi = _float(_bits(a) & -0x8000000)
-        b_hi = _float(_bits(b) & -0x8000000)
+        a_hi = _float((_bits(a) + 0x4000000) & -0x8000000)
+        b_hi = _float((_bits(b) + 0x4000000) & -0x8000000)
         a_lo, b_lo = a - a_hi, b - b_hi
-        error = ((a_hi * b_hi - p) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
+        error = ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
     return error
 
 
@@ -394,7 +394,7 @@ def ratio(a, b, fast: tl.constexpr):
     """a / b for b in [2^-100, 2^100].
 
     Method: a times the reciprocal, and unless fast one correction with the remainder, which leaves about half
-    a unit. A remainder that is not a number (an infinite quotient) corrects nothing.
+    a unit. A quotient that is infinite or 0 stays as it is.
     """
     if b.dtype == tl.float64:
         q = a / b
@@ -403,7 +403,7 @@ def ratio(a, b, fast: tl.constexpr):
         q = a * r
         if not fast:
             y = _fma(r, _fma(-q, b, a), q)
-            q = tl.where(y == y, y, q)
+            q = tl.where((y == y) & (q != 0.0), y, q)
     return q
 
 
@@ -703,19 +703,18 @@ def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
 
 
 def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a b minus its rounded value: Dekker's product, its halves cut by bit masks.
+    """a b minus its rounded value, exactly, by Dekker's product with halves cut by bit masks.
 
-    Exact in float32; in float64 to the last bit of the error itself. Where a b overflows the result is of no
-    use, and may be infinite or NaN.
+    Where a b overflows the result is of no use, and may be infinite or NaN.
     """
-    integer, mask = (torch.int64, -(1 << 27)) if a.dtype == torch.float64 else (torch.int32, -(1 << 12))
-    a_hi = (a.view(integer) & mask).view(a.dtype)
-    b_hi = (b.view(integer) & mask).view(b.dtype)
+    integer, bits = (torch.int64, 27) if a.dtype == torch.float64 else (torch.int32, 12)
+    a_hi = ((a.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(a.dtype)
+    b_hi = ((b.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(b.dtype)
     a_lo, b_lo = a - a_hi, b - b_hi
-    # The clamp keeps a compiler from fusing a * b with the subtraction, which would return 0.
+    # The clamp keeps a compiler from fusing a * b with the subtraction, which would lose the error.
     largest = torch.finfo(a.dtype).max
     p = torch.clamp(a * b, -largest, largest)
-    return ((a_hi * b_hi - p) + (a_hi * b_lo + a_lo * b_hi)) + a_lo * b_lo
+    return ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
 
 
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
