@@ -16,6 +16,10 @@ from dsl.expr import Apply, Expr, Number, Symbol, postorder
 from dsl.program import Function
 
 
+FLOAT32_MAX = 3.4028234663852886e38
+FLOAT32_MIN = 1.401298464324817e-45
+
+
 def run(function: Function, values: Mapping[str, float]) -> float:
     """The value of a program in Python's floats, with IEEE arithmetic's infinities and NaN."""
     names: dict[str, Any] = dict(values)
@@ -25,8 +29,11 @@ def run(function: Function, values: Mapping[str, float]) -> float:
     return float(evaluate(function.result, names))
 
 
-def evaluate(root: Expr, names: Mapping[str, Any]) -> Any:
-    """The value of an expression in the targets' vocabulary (or of a condition)."""
+def evaluate(root: Expr, names: Mapping[str, Any], narrow: bool = False) -> Any:
+    """The value of an expression in the targets' vocabulary (or of a condition).
+
+    With `narrow`, values beyond float32's range become infinite or zero, as they do there.
+    """
     done: dict[Expr, Any] = {}
     for node in postorder(root):
         match node:
@@ -35,8 +42,15 @@ def evaluate(root: Expr, names: Mapping[str, Any]) -> Any:
             case Symbol():
                 done[node] = names[node.name]
             case Apply():
-                done[node] = _call(node.op, [done[arg] for arg in node.args])
+                value = _call(node.op, [done[arg] for arg in node.args])
+                done[node] = _narrowed(value) if narrow and isinstance(value, float) else value
     return done[root]
+
+
+def _narrowed(value: float) -> float:
+    if abs(value) > FLOAT32_MAX:
+        return math.copysign(math.inf, value)
+    return value * 0.0 if abs(value) < FLOAT32_MIN else value
 
 
 def _float(node: Number) -> float:

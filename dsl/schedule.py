@@ -150,8 +150,10 @@ def _to_24_bits(value: Fraction) -> Fraction:
     """The nearest number with 24 significant bits, exact in float32 and in float64."""
     if not value:
         return value
-    exponent = abs(value.numerator).bit_length() - value.denominator.bit_length() - 24
-    scale = Fraction(2) ** exponent
+    exponent = abs(value.numerator).bit_length() - value.denominator.bit_length()
+    if abs(value) < Fraction(2) ** exponent:
+        exponent -= 1
+    scale = Fraction(2) ** (exponent - 23)
     return round(value / scale) * scale
 
 

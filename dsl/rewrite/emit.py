@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from fractions import Fraction
+from functools import partial
 from math import gcd
 
 from flint import fmpq
@@ -39,7 +40,7 @@ from dsl.rewrite.field import (
 )
 from dsl.rewrite.samples import sample_generators
 from dsl.rewrite.style import Style
-from dsl.rewrite.sums import SPARE, best_form
+from dsl.rewrite.sums import SPARE, Form, best_form
 
 LARGEST_EXPONENT = 2048
 """exp(-2048) is zero in every dtype; magnitudes beyond the point where this is reached may be clamped."""
@@ -158,16 +159,19 @@ class Speller:
         constants = dict(above.constants)
         for node, power in below.constants.items():
             constants[node] = constants.get(node, 0) - power
+        factors = dict(above.factors)
+        for node, power in below.factors.items():
+            factors[node] = factors.get(node, 0) - power
         scale = abs(coefficient)
         for node, power in constants.items():
             scale *= Fraction(float(constant_value(node))) ** power
         return Product(
             coefficient,
             tuple((node, power) for node, power in constants.items() if power),
-            tuple(above.factors.items()),
-            tuple(below.factors.items()),
+            tuple((node, power) for node, power in factors.items() if power > 0),
+            tuple((node, -power) for node, power in factors.items() if power < 0),
             tuple((i, p) for i, p in sorted(tails.items()) if p),
-            below.bounded,
+            below.bounded and not any(power < 0 for power in above.factors.values()),
             tuple(above.unresolved + below.unresolved),
             above.positive and below.positive,
             above.bounded and below.bounded and scale * above.most <= below.least,
@@ -179,15 +183,14 @@ class Speller:
 
     def compose(self, parts: Product) -> Expr:
         """The expression of a product; tails come last, in halves where the rest may be large."""
-        above = [_power(f, n) for f, n in parts.above]
+        above = [f for f, n in parts.above for _ in range(n)] if not parts.safe_below else []
+        above = above or [_power(f, n) for f, n in parts.above]
         below = [_power(f, n) for f, n in parts.below]
         tails = parts.tails
         if parts.small:
             above += [_power(Symbol(f"%exp{i}"), p) for i, p in tails if p > 0]
             tails = tuple((i, p) for i, p in tails if p < 0)
-        result = scaled_by(parts.coefficient, parts.constants, _multiply(above))
-        if below:
-            result = call("ratio" if parts.safe_below else "div", result, _multiply(below))
+        result = divided(parts.coefficient, parts.constants, above, below, parts.safe_below)
         return self.apply_tails(result, tails)
 
     def apply_tails(self, result: Expr, tails: Iterable[tuple[int, int]]) -> Expr:
@@ -252,19 +255,20 @@ class Speller:
         scale = _content(poly)
         poly = poly / fmpq(scale.numerator, scale.denominator)
         result.coefficient *= scale**power
-        form = best_form(self.field, poly, self._samples(poly) if not style.scaled else None)
+        form = best_form(self.field, poly, partial(self._samples, style))
         for rule in form.rules:
             self.fired[rule] = None
         bounds = self._bounds(poly)
+        result.coefficient *= form.sign**power
+        if form.below is not None:
+            self._conjugate(result, form, power, style)
+            return
         soft = bounds is not None and form.spare is None
         node = self.spell(
             terms(form.poly), replace(style, switched=form.switched, spare=form.spare, soft=soft)
         )
-        if form.below is not None:
-            node = call("div", node, self.spell(terms(form.below), style))
-        result.coefficient *= form.sign**power
         result.add(node, power)
-        result.positive = result.positive and form.safe
+        result.positive = result.positive and form.safe and form.positive
         if bounds is None:
             result.bounded = False
         else:
@@ -272,6 +276,19 @@ class Speller:
             result.most *= bounds[1] ** power
         if not form.safe:
             result.unresolved.append("terms of both signs")
+
+    def _conjugate(self, result: Factors, form: Form, power: int, style: Style) -> None:
+        """A quotient in the place of a sum: its numerator's factors, over its denominator."""
+        assert form.below is not None
+        above = self._factors(form.poly, style.clamp)
+        result.coefficient *= above.coefficient**power
+        for node, n in above.constants.items():
+            result.constants[node] = result.constants.get(node, 0) + n * power
+        for node, n in above.factors.items():
+            result.add(node, n * power)
+        result.add(self.spell(terms(form.below), style), -power)
+        result.positive = result.positive and above.positive
+        result.bounded = False
 
     def _deflate(self, poly: Poly) -> Poly:
         return from_terms(
@@ -319,9 +336,9 @@ class Speller:
             most += size if not free else max(size, Fraction(0))
         return (least, most) if least > 0 else None
 
-    def _samples(self, poly: Poly) -> list[dict[int, float]]:
+    def _samples(self, style: Style) -> list[dict[int, float]]:
         """Exact values of the generators, and under -1 - index of their complements, at sample points."""
-        return sample_generators(self.field, self.units)
+        return sample_generators(self.field, self.units, style.scaled)
 
     # -- spelling ----------------------------------------------------------------------------------------
 
@@ -411,8 +428,9 @@ class Speller:
             return root
         offset = self.field.root_offset(gen)
         assert offset is not None
-        excess = gen.argument - Rational.number(offset**2)
-        return call("div", self.quotient(excess), root + Number(offset))
+        excess = self.product(gen.argument - Rational.number(offset**2))
+        excess = replace(excess, below=(*excess.below, (root + Number(offset), 1)), safe_below=False)
+        return self.compose(replace(excess, small=True))
 
     def _guarded_root(self, value: Rational) -> Expr:
         """sqrt(u); where u is a polynomial in |x| whose square would overflow, its leading term's root."""
@@ -477,9 +495,16 @@ def _is_placeholder(node: Expr) -> bool:
     return isinstance(node, Symbol) and node.name[0] == "%"
 
 
+def _may_be_large(node: Expr) -> bool:
+    return any(isinstance(leaf, Symbol) and leaf.name[0] != "%" for leaf in postorder(node))
+
+
 def _content(poly: Poly) -> Fraction:
-    """What to divide a sum by so that it reads well: its constant term, or else its leading coefficient."""
+    """What to divide a sum by so that it reads well: nothing if its coefficients are small integers, else
+    its constant term, or its leading coefficient."""
     items = terms(poly)
+    if all(value.denominator == 1 and abs(value) <= 64 for value in items.values()):
+        return Fraction(1)
     return abs(items.get((0,) * CAPACITY, next(iter(items.values()))))
 
 
@@ -552,6 +577,28 @@ def _multiply(factors: Iterable[Expr]) -> Expr:
     return result
 
 
+def divided(
+    coefficient: Fraction,
+    constants: Iterable[tuple[Expr, int]],
+    above: list[Expr],
+    below: list[Expr],
+    safe_below: bool,
+) -> Expr:
+    """coefficient * constants * product(above) / product(below), in an order that overflows late.
+
+    Where the denominator may be large, one factor of the numerator is divided by each of its factors before
+    the others are multiplied in.
+    """
+    if not below:
+        return scaled_by(coefficient, constants, _multiply(above))
+    if safe_below:
+        return call("ratio", scaled_by(coefficient, constants, _multiply(above)), _multiply(below))
+    above, quotients = list(above), []
+    for factor in below:
+        quotients.append(call("div", above.pop() if above else ONE, factor))
+    return scaled_by(coefficient, constants, _multiply([*above, *quotients]))
+
+
 def scaled_by(coefficient: Fraction, constants: Iterable[tuple[Expr, int]], node: Expr) -> Expr:
     """coefficient * constants * node, the constants gathered so that they fold into one."""
     constants = tuple(constants)
@@ -570,6 +617,9 @@ def _scale(coefficient: Fraction, node: Expr) -> Expr:
         return node
     if coefficient == -1:
         return -node
+    if abs(coefficient) < 1 and isinstance(node, Apply) and node.op == "add" and _may_be_large(node):
+        # A sum near the end of the range, halved after it was rounded to infinity, would stay infinite.
+        return _add(_scale(coefficient, node.args[0]), _scale(coefficient, node.args[1]))
     return Number(coefficient) if node is ONE else Number(coefficient) * node
 
 

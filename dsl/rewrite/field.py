@@ -173,7 +173,8 @@ class Generator:
 class Field:
     """The generators met so far, by key. Shared by the cases of one expression, so that these compare."""
 
-    def __init__(self, positive: frozenset[str] = frozenset()) -> None:
+    def __init__(self, input: str, positive: frozenset[str] = frozenset()) -> None:
+        self.input = input
         self.generators: list[Generator] = []
         self.positive_symbols = positive
         self.known_signs: dict[Hashable, int] = {}

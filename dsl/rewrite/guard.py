@@ -35,45 +35,69 @@ def propagate_nan(root: Expr, input: str) -> Expr:
     return where(call("ne", x, x), x, root)
 
 
-def settle_infinities(root: Expr, exact: Expr, input: str) -> Expr:
-    """The stabilised expression `root`, with the limits of the function `exact` at the infinities.
+def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
+    """The stabilised expression `root`, right far out: at the infinities, and where its parts overflow.
 
-    Where infinity minus infinity or infinity over infinity would be computed although the function has a
-    limit, the input is held at a point where the limit is reached to within rounding; if there is no such
-    point, the limit itself is chosen.
+    Where infinity minus infinity or infinity over infinity would be computed although the function `exact`
+    has a value or a limit, the input is held at a point where the limit is reached to within rounding; if
+    there is no such point, the limit itself is chosen at the infinity.
     """
     x = Symbol(input)
+    settings = _settings(exact, x)
     for side in (1, -1):
-        limits = [_limit(exact, x, side, setting) for setting in _settings(exact, x)]
-        values = [_value(root, x, side * math.inf, setting) for setting in _settings(exact, x)]
-        if all(limit is None or _same(value, limit) for value, limit in zip(values, limits, strict=True)):
-            continue
-        if any(limit is None for limit in limits):
-            continue
-        root = _held(root, exact, x, side, limits) or root
+        limits = [_limit(exact, x, side, setting) for setting in settings]
+        if not _is_right(root, exact, x, side, limits, settings):
+            root = _held(root, exact, x, side, limits, settings) or root
     return root
 
 
-def _held(root: Expr, exact: Expr, x: Symbol, side: int, limits: list[float | None]) -> Expr | None:
-    for far in (2**10, 2**30, FAR):
+PROBES = tuple(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)) + (Fraction(50), Fraction(180))
+"""Magnitudes at which a program may have overflowed, in float32's range."""
+
+
+def _is_right(
+    root: Expr,
+    exact: Expr,
+    x: Symbol,
+    side: int,
+    limits: list[float | None],
+    settings: list[dict[str, Fraction]],
+) -> bool:
+    """Whether the program has the limit at an infinity, and is finite where the function is on the way."""
+    for setting, limit in zip(settings, limits, strict=True):
+        if not _same(_value(root, x, side * math.inf, setting), limit):
+            return False
+        for magnitude in PROBES:
+            got = _value(root, x, float(side * magnitude), setting)
+            if not math.isfinite(got):
+                value = probe(exact, {**setting, x.name: side * magnitude})
+                if value is not None and abs(float(value)) < 1e38:
+                    return False
+    return True
+
+
+def _held(
+    root: Expr,
+    exact: Expr,
+    x: Symbol,
+    side: int,
+    limits: list[float | None],
+    settings: list[dict[str, Fraction]],
+) -> Expr | None:
+    for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR):
         held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
-        settings = _settings(exact, x)
-        reached = [probe(exact, {**s, x.name: Fraction(side * far)}) for s in settings]
+        reached = [probe(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
         if all(
             value is not None and limit is not None and math.isfinite(limit) and _reaches(float(value), limit)
             for value, limit in zip(reached, limits, strict=True)
-        ) and all(
-            _same(_value(held, x, side * math.inf, s), limit) for s, limit in zip(settings, limits, strict=True)
-        ):
+        ) and _is_right(held, exact, x, side, limits, settings):
             return held
-    if len(set(limits)) == 1 and limits[0] is not None:
-        limit = limits[0]
-        end: Expr = Apply("inf") if math.isinf(limit) else Number(Fraction(limit))
-        if limit < 0 and math.isinf(limit):
-            end = -end
-        infinity: Expr = Apply("inf") if side > 0 else -Apply("inf")
-        return where(call("eq", x, infinity), end, root)
-    return None
+    if len(set(limits)) != 1 or limits[0] is None:
+        return None
+    limit = limits[0]
+    end: Expr = Apply("inf") if math.isinf(limit) else Number(Fraction(abs(limit)))
+    infinity: Expr = Apply("inf") if side > 0 else -Apply("inf")
+    return where(call("eq", x, infinity), -end if limit < 0 else end, root)
 
 
 def _reaches(value: float, limit: float) -> bool:
@@ -102,7 +126,7 @@ def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> f
 
 
 def _value(root: Expr, x: Symbol, at: float, setting: dict[str, Fraction]) -> float:
-    return float(evaluate(root, {**{name: float(v) for name, v in setting.items()}, x.name: at}))
+    return float(evaluate(root, {**{name: float(v) for name, v in setting.items()}, x.name: at}, narrow=True))
 
 
 def _same(value: float, limit: float | None) -> bool:

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
 from dsl.ops import where
-from dsl.rewrite.emit import Product, Speller, _multiply, _power, _scale, _times, scaled_by
+from dsl.rewrite.emit import Product, Speller, _multiply, _power, _scale, _times, divided, scaled_by
 from dsl.rewrite.field import Rational, terms
 
 
@@ -95,12 +95,7 @@ def _products(speller: Speller, condition: Expr, x: Symbol, plus: Product, minus
             _take(above_minus, leaf_minus, 1)
             if flipped:
                 scale_minus = -scale_minus
-    for node in tuple(above_plus):
-        power = min(above_plus[node], above_minus.get(node, 0))
-        if power:
-            shared.append(_power(node, power))
-            _take(above_plus, node, power)
-            _take(above_minus, node, power)
+    shared += _take_common(above_plus, above_minus)
 
     scale, constants = Fraction(1), plus.constants
     if plus.constants != minus.constants:
@@ -109,21 +104,18 @@ def _products(speller: Speller, condition: Expr, x: Symbol, plus: Product, minus
     if abs(scale_plus) == abs(scale_minus):
         scale = scale_plus if scale_plus == scale_minus else abs(scale_plus)
         scale_plus, scale_minus = scale_plus / scale, scale_minus / scale
-    rest = _choose(condition, _spelled(scale_plus, above_plus), _spelled(scale_minus, above_minus))
-    result = scaled_by(scale, constants, _multiply([*shared, rest] if rest is not ONE else shared))
-
     below_plus, below_minus = dict(plus.below), dict(minus.below)
-    common_below: list[Expr] = []
-    for node in tuple(below_plus):
-        power = min(below_plus[node], below_minus.get(node, 0))
-        if power:
-            common_below.append(_power(node, power))
-            _take(below_plus, node, power)
-            _take(below_minus, node, power)
-    below_rest = _choose(condition, _spelled(Fraction(1), below_plus), _spelled(Fraction(1), below_minus))
-    below = _multiply([*common_below, below_rest] if below_rest is not ONE else common_below)
-    if below is not ONE:
-        result = call("ratio" if plus.safe_below and minus.safe_below else "div", result, below)
+    common_below = _take_common(below_plus, below_minus)
+    safe = plus.safe_below and minus.safe_below
+    if safe:
+        below_rest = _choose(condition, _spelled(Fraction(1), below_plus), _spelled(Fraction(1), below_minus))
+        common_below += [below_rest] if below_rest is not ONE else []
+        rest = _choose(condition, _spelled(scale_plus, above_plus), _spelled(scale_minus, above_minus))
+    else:
+        sides = ((scale_plus, above_plus, below_plus), (scale_minus, above_minus, below_minus))
+        rest = _choose(condition, *(divided(s, (), _listed(up), _listed(down), False) for s, up, down in sides))
+    above = [*shared, rest] if rest is not ONE else shared
+    result = divided(scale, constants, above, common_below, safe)
     return _merge_tails(speller, condition, result, dict(plus.tails), dict(minus.tails))
 
 
@@ -167,6 +159,22 @@ def _choose(condition: Expr, plus: Expr, minus: Expr) -> Expr:
 def _spelled(scale: Fraction, factors: dict[Expr, int]) -> Expr:
     product = _multiply(_power(node, n) for node, n in factors.items())
     return Number(scale) if product is ONE else _scale(scale, product)
+
+
+def _take_common(plus: dict[Expr, int], minus: dict[Expr, int]) -> list[Expr]:
+    """The factors that both have, taken out of both."""
+    common = []
+    for node in tuple(plus):
+        power = min(plus[node], minus.get(node, 0))
+        if power:
+            common.append(_power(node, power))
+            _take(plus, node, power)
+            _take(minus, node, power)
+    return common
+
+
+def _listed(factors: dict[Expr, int]) -> list[Expr]:
+    return [node for node, power in factors.items() for _ in range(power)]
 
 
 def _take(factors: dict[Expr, int], node: Expr, power: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from flint import arb, ctx
@@ -19,12 +20,15 @@ from dsl.rewrite.probe import BITS, ball, probe
 if TYPE_CHECKING:
     from dsl.rewrite.emit import Units
 
-MAGNITUDES = tuple(Fraction(3, 2) * Fraction(4) ** k for k in range(-16, 4))
-"""From 3e-10 to 100: where functions move."""
+MAGNITUDES = tuple(Fraction(3, 2) * Fraction(4) ** k for k in (*range(-16, 4), 8, 14))
+"""From 3e-10 to 100, where functions move, and far out."""
 
 
-def sample_generators(field: Field, units: Units) -> list[dict[int, float]]:
-    """Values of all generators at each sample magnitude; parameters get generic values."""
+def sample_generators(field: Field, units: Units, scaled: frozenset[int]) -> list[dict[int, float]]:
+    """Values of all generators at each sample magnitude; parameters get generic values.
+
+    `scaled` are the erfc generators that stand for erfcx.
+    """
     names = sorted(
         {
             node.name
@@ -34,13 +38,14 @@ def sample_generators(field: Field, units: Units) -> list[dict[int, float]]:
             if isinstance(node, Symbol)
         }
     )
+    signs = (1,) if any(field.of_kind("magnitude")) else (1, -1)
     before, ctx.prec = ctx.prec, BITS
     try:
         rows = []
-        for magnitude in MAGNITUDES:
+        for magnitude, sign in product(MAGNITUDES, signs):
             values = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
-            values.update((name, magnitude) for name in _inputs(field))
-            row = _row(field, units, values)
+            values[field.input] = sign * magnitude
+            row = _row(field, units, values, scaled)
             if row is not None:
                 rows.append(row)
         return rows
@@ -48,11 +53,9 @@ def sample_generators(field: Field, units: Units) -> list[dict[int, float]]:
         ctx.prec = before
 
 
-def _inputs(field: Field) -> list[str]:
-    return [g.expr.name for g in field.of_kind("magnitude") if isinstance(g.expr, Symbol)]
-
-
-def _row(field: Field, units: Units, values: dict[str, Fraction]) -> dict[int, float] | None:
+def _row(
+    field: Field, units: Units, values: dict[str, Fraction], scaled: frozenset[int]
+) -> dict[int, float] | None:
     whole: dict[int, Any] = {}
     row: dict[int, float] = {}
     for gen in field.generators:
@@ -67,6 +70,8 @@ def _row(field: Field, units: Units, values: dict[str, Fraction]) -> dict[int, f
         value = whole[gen.index]
         if gen.kind == "exp":
             value = value ** units.powers.get(gen.index, UNIT)
+        if gen.index in scaled:
+            value = value * (argument * argument).exp()
         row[gen.index] = float(value)
         if field.has_complement(gen):
             offset = field.root_offset(gen) if gen.kind == "sqrt" else None

@@ -80,6 +80,8 @@ def _mul(a: Expr, b: Expr) -> Expr | None:
 def _div(a: Expr, b: Expr) -> Expr | None:
     if isinstance(b, Number) and b.value:
         return _step(a * Number(1 / b.value)) if isinstance(a, Number) else a if b is ONE else None
+    if is_op(a, "neg"):
+        return _step(-(_step(a.args[0] / b)))
     return ZERO if a is ZERO and not isinstance(b, Number) else None
 
 

@@ -45,6 +45,15 @@ def stabilise(root: Expr, input: str, positive: frozenset[str] = frozenset()) ->
     return Stable(simplify(value), tuple(worker.fired))
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """One way to write a piece: the expression, how many of its sums may cancel, the rules used."""
+
+    value: Expr
+    unresolved: int
+    fired: dict[str, None]
+
+
 class _Stabiliser:
     def __init__(self, x: Symbol, positive: frozenset[str]) -> None:
         self.x = x
@@ -122,7 +131,7 @@ class _Stabiliser:
 
     def _holds(self, condition: Expr, sign: int) -> bool | None:
         try:
-            return self._canonical(Field(self.positive), Case(self.x.name, sign)).condition(condition)
+            return self._canonical(Field(self.x.name, self.positive), Case(self.x.name, sign)).condition(condition)
         except (TooLarge, ZeroDivisionError):
             return None
 
@@ -139,10 +148,14 @@ class _Stabiliser:
     def _piece(self, root: Expr, sign: int | None) -> Expr:
         if sign is not None:
             return self._one_case(root, Case(self.x.name, sign))
-        plain = self._without_split(root)
-        if plain is not None:
-            return plain
-        field = Field(self.positive)
+        candidates = [plan for plan in (self._without_split(root), self._by_cases(root)) if plan is not None]
+        best = min(candidates, key=lambda plan: (plan.unresolved, size(plan.value)))
+        self.fired.update(best.fired)
+        return best.value
+
+    def _by_cases(self, root: Expr) -> _Plan:
+        """The piece as one quotient for each sign of the input, put together."""
+        field = Field(self.x.name, self.positive)
         cases = [self._canonical(field, Case(self.x.name, s)) for s in (1, -1)]
         values = [case(root) for case in cases]
         if any(case.undetermined for case in cases):
@@ -150,45 +163,44 @@ class _Stabiliser:
             if split is not None:
                 return split
         speller = Speller(field, Units.of(field, values), call("abs", self.x))
-        return self._finish(speller, self._place_zero(root, speller, *values))
+        return self._plan(speller, self._place_zero(root, speller, *values), *values)
 
     def _one_case(self, root: Expr, case: Case) -> Expr:
-        field = Field(self.positive)
+        field = Field(self.x.name, self.positive)
         value = self._canonical(field, case)(root)
         magnitude = self.x if case.sign == 1 else -self.x
         speller = Speller(field, Units.of(field, [value]), magnitude)
-        return self._finish(speller, speller.compose(speller.product(value)))
+        plan = self._plan(speller, speller.compose(speller.product(value)), value)
+        self.fired.update(plan.fired)
+        return plan.value
 
-    def _without_split(self, root: Expr) -> Expr | None:
+    def _without_split(self, root: Expr) -> _Plan | None:
         """The piece as one quotient in x itself, where no sign has to be known for that."""
-        field = Field(self.positive)
+        field = Field(self.x.name, self.positive)
         canonical = self._canonical(field, Case(self.x.name))
         value = canonical(root)
         if any(gen.kind == "log" and not gen.positive for gen in field.generators):
             return None
         growing = [g for g in field.of_kind("exp") if not g.argument_decays]
-        if len(canonical.undetermined) > len(growing):
+        if any(is_op(gen.expr, "abs", "sign", "erf") for gen in field.of_kind("atom") if gen.expr):
             return None
         values = [value, *(g.argument for g in field.generators if g.argument is not None)]
         for gen in growing:
             if not all(_harmless(v, gen, i == 0) for i, v in enumerate(values)):
                 return None
         speller = Speller(field, Units.of(field, [value]), self.x)
-        product = speller.product(value)
-        if product.unresolved:
-            return None
-        return self._finish(speller, speller.compose(product))
+        return self._plan(speller, speller.compose(speller.product(value)), value)
 
-    def _split_on_quantity(self, root: Expr) -> Expr | None:
+    def _split_on_quantity(self, root: Expr) -> _Plan | None:
         """Cases by the sign of a quantity that is not the input, such as a parameter times the input."""
-        field = Field(self.positive)
+        field = Field(self.x.name, self.positive)
         first = self._canonical(field, Case(self.x.name))
         first(root)
         if not first.undetermined:
             return None
         quantity = first.undetermined[0]
         speller = Speller(field, Units.of(field, [quantity]), self.x)
-        spelled = self._finish(speller, speller.quotient(quantity))
+        spelled = speller.bind(speller.quotient(quantity))
         size_of = call("abs", spelled)
         gen = field.generator(size_of, lambda i: Generator(i, "size", True, size_of))
         field.split = (quantity, field.value(gen))
@@ -199,12 +211,9 @@ class _Stabiliser:
             if canonical.undetermined:
                 return None
         speller = Speller(field, Units.of(field, values), self.x)
-        parts = [self._guard(speller, value) for value in values]
+        parts = [speller.compose(speller.product(value)) for value in values]
         merged = parts[0] if values[0] == values[1] else where(call("ge", spelled, 0), *parts)
-        return self._finish(speller, merged)
-
-    def _guard(self, speller: Speller, value: Rational) -> Expr:
-        return speller.compose(speller.product(value))
+        return self._plan(speller, merged, *values)
 
     def _place_zero(self, root: Expr, speller: Speller, plus: Rational, minus: Rational) -> Expr:
         """The merged cases, with zero on the side whose limit it has (or apart, if it has neither)."""
@@ -223,10 +232,9 @@ class _Stabiliser:
         at_zero = self.run(simplify(substitute(root, {self.x: ZERO})), None)
         return where(call("eq", self.x, 0), at_zero, merged)
 
-    def _finish(self, speller: Speller, value: Expr) -> Expr:
-        value = speller.bind(value)
-        self.fired.update(speller.fired)
-        return value
+    def _plan(self, speller: Speller, value: Expr, *cases: Rational) -> _Plan:
+        unresolved = sum(len(speller.product(case).unresolved) for case in cases)
+        return _Plan(speller.bind(value), unresolved, speller.fired)
 
 
 def _harmless(value: Rational, gen: Generator, whole: bool) -> bool:

@@ -11,16 +11,16 @@ safe by its signs, the one whose terms exceed the sum the least at sample points
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import log2
 
 from dsl.rewrite.field import (
     CAPACITY,
     Field,
     Generator,
     Poly,
-    Rational,
     constant,
     constant_size,
     from_terms,
@@ -40,7 +40,7 @@ class Form:
     """A way to write a sum: sign * poly, divided by `below` where that is given.
 
     `switched` generators stand for their complements; `spare` is the exponential whose complement the ring's
-    spare generator is. `safe` says that nothing cancels.
+    spare generator is. `safe` says that nothing cancels, `positive` that poly is positive.
     """
 
     poly: Poly
@@ -49,26 +49,33 @@ class Form:
     spare: int | None = None
     below: Poly | None = None
     safe: bool = True
+    positive: bool = True
     rules: tuple[str, ...] = ()
 
 
-def best_form(field: Field, poly: Poly, samples: list[dict[int, float]] | None) -> Form:
-    """The first safe form of a sum, or the best conditioned one at the samples (exact generator values)."""
-    candidates = []
+def best_form(field: Field, poly: Poly, sampler: Callable[[], list[dict[int, float]]]) -> Form:
+    """The first safe form of a sum, or the best conditioned one at sample points.
+
+    `sampler` gives exact values of the generators there; it is asked only if the signs do not decide.
+    """
+    plain = _as_it_stands(field, poly)
+    if plain.safe:
+        return plain
+    for switched, sign in field.one_signed_forms(poly):
+        rules = tuple(dict.fromkeys(_WHY[field.generators[i].kind] for i in switched))
+        return Form(field.switch(poly, switched) * constant(sign), sign, switched, rules=rules)
+    samples = sampler()
+    if samples and max(_condition(plain, sample) for sample in samples) <= SAFE_CONDITION:
+        return replace(plain, safe=True, positive=_is_positive(plain, samples))
+    candidates = [plain]
     for form in _forms(field, poly):
         if form.safe:
             return form
         candidates.append(form)
-    if not samples:
-        return candidates[0]
     return min(candidates, key=lambda form: _harm(form, samples))
 
 
 def _forms(field: Field, poly: Poly) -> Iterator[Form]:
-    yield _as_it_stands(field, poly)
-    for switched, sign in field.one_signed_forms(poly):
-        rules = tuple(dict.fromkeys(_WHY[field.generators[i].kind] for i in switched))
-        yield Form(field.switch(poly, switched) * constant(sign), sign, switched, rules=rules)
     yield from _single_complement(field, poly)
     for gen in field.of_kind("exp"):
         if gen.argument_decays and poly.degrees()[gen.index] > 0:
@@ -154,29 +161,33 @@ def _conjugate(field: Field, poly: Poly, gen: Generator) -> Iterator[Form]:
 
 
 def _harm(form: Form, samples: list[dict[int, float]]) -> float:
-    """How much cancels: the sum over samples of the logarithm of the condition number, where it matters."""
-    from math import log2
-
-    total = 0.0
-    for sample in samples:
-        values = dict(sample)
-        if form.spare is not None:
-            values[SPARE] = values[-1 - form.spare]
-        size = result = 0.0
-        for key, coefficient in terms(form.poly).items():
-            term = float(coefficient)
-            for i, p in enumerate(key):
-                if p:
-                    term *= (values[-1 - i] if i in form.switched else values[i]) ** p
-            size += abs(term)
-            result += term
-        total += min(50.0, log2(size / abs(result))) if result and size < 1e300 else 0.0
-    return total + 0.01 * len(form.poly)
+    """How much cancels, summed over the samples; with a small charge for length."""
+    return sum(min(50.0, log2(_condition(form, sample))) for sample in samples) + 0.01 * len(form.poly)
 
 
-def rational(poly: Poly) -> Rational:
-    """A polynomial as a quotient."""
-    return Rational(poly, constant(1))
+def _condition(form: Form, sample: dict[int, float]) -> float:
+    """How much larger the terms are than the sum, at a sample."""
+    size, result = _sums(form, sample)
+    return size / abs(result) if result and size < 1e300 else 1.0 if not size else 1e15
+
+
+def _is_positive(form: Form, samples: list[dict[int, float]]) -> bool:
+    return all(_sums(form, sample)[1] > 0 for sample in samples)
+
+
+def _sums(form: Form, sample: dict[int, float]) -> tuple[float, float]:
+    values = dict(sample)
+    if form.spare is not None:
+        values[SPARE] = values[-1 - form.spare]
+    size = result = 0.0
+    for key, coefficient in terms(form.poly).items():
+        term = float(coefficient)
+        for i, p in enumerate(key):
+            if p:
+                term *= (values[-1 - i] if i in form.switched else values[i]) ** p
+        size += abs(term)
+        result += term
+    return size, result
 
 
 _WHY = {

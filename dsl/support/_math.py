@@ -218,8 +218,10 @@ def exp_sum(hi, lo, fast: tl.constexpr):
     less than 2^-18 wherever that does not underflow in 16 bits. An infinite hi decides, whatever lo is.
     """
     if hi.dtype == tl.float64:
-        e = tl.exp(hi)
-        y = tl.where((e > 0.0) & (e < INF), e + e * lo, e)
+        lo = tl.where(tl.abs(hi) < 1024.0, lo, 0.0)
+        s = hi + lo
+        e = tl.exp(s)
+        y = tl.where(e < INF, e + e * (lo - (s - hi)), e)
     elif fast:
         y = tl.exp2(hi * LOG2E)
     else:
@@ -387,6 +389,20 @@ def product_error(a, b):
         a_lo, b_lo = a - a_hi, b - b_hi
         error = ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
     return error
+
+
+@triton.jit
+def sum_error(a, b):
+    """a + b minus its rounded value, exactly (Knuth's two-sum)."""
+    s = a + b
+    b_part = s - a
+    return (a - (s - b_part)) + (b - b_part)
+
+
+@triton.jit
+def copysign(x, sign_of):
+    """x, which is not negative, with the sign of the other."""
+    return _copy_sign(x, sign_of)
 
 
 @triton.jit
@@ -688,9 +704,11 @@ def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
 
 
 def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
-    """e^(hi + lo), where lo is what the rounding of hi lost."""
-    e = torch.exp(hi)
-    return torch.where((e > 0) & (e < float("inf")), e + e * lo, e)
+    """e^(hi + lo), where lo is a correction of hi. An infinite hi decides, whatever lo is."""
+    lo = torch.where(torch.abs(hi) < 1024.0, lo, 0.0)
+    s = hi + lo
+    e = torch.exp(s)
+    return torch.where(e < float("inf"), e + e * (lo - (s - hi)), e)
 
 
 def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
@@ -717,6 +735,13 @@ def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
 
 
+def sum_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a + b minus its rounded value, exactly (Knuth's two-sum)."""
+    s = a + b
+    b_part = s - a
+    return (a - (s - b_part)) + (b - b_part)
+
+
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
     """The real cube root."""
     a = torch.abs(x)
@@ -735,6 +760,8 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # erf             _math.erf(u, fast)            torch.erf(u)
 # erfcx           _math.erfcx(u, fast)          _math.erfcx_torch(u)
 # product_error   _math.product_error(a, b)     _math.product_error_torch(a, b)
+# sum_error       _math.sum_error(a, b)         _math.sum_error_torch(a, b)
+# copysign        _math.copysign(a, b)          torch.copysign(a, b)
 # ratio           _math.ratio(a, b, fast)       a / b
 # max, min        _math.maximum / minimum       torch.maximum / minimum
 # sign            _math.sign(x)                 torch.where(x == x, torch.sign(x), x)
