@@ -1,5 +1,6 @@
 """Any text gives definitions or our errors, fast, and every error has a place in the text."""
 
+import re
 import time
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dsl.errors import SpecErrors
+from dsl.errors import CODES, SpecErrors
+from dsl.ops import FUNCTIONS
 from dsl.parse import parse, parse_all, statements
 from dsl.reduce import MAX_DEPTH, unquote
 from dsl.resolve import resolve_all
@@ -139,3 +141,16 @@ def test_errors_are_raised_together() -> None:
     with pytest.raises(SpecErrors) as caught:
         parse("f(x) = (\ng(x) = )\n")
     assert len(caught.value.errors) == 2
+
+
+def test_the_language_reference_is_true() -> None:
+    text = (Path(__file__).parent.parent / "docs/language.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```act\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks[:3]:
+        assert outcome(block)[1] == 0
+    definitions, errors, broken = parse_all("silu(x) = x * sigmoid(x)\n" + blocks[3])
+    _, wrong = resolve_all(definitions, broken)
+    assert {error.code for error in (*errors, *wrong)} == {"E0190"}
+    assert all(code in text for code in CODES if code > "E0100")
+    assert all(f"`{name}`" in text for name in FUNCTIONS)
