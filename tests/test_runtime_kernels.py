@@ -95,8 +95,8 @@ def test_nothing_is_written_past_the_end(acts: ModuleType) -> None:
 
 @interpreted
 def test_offsets_in_64_bits(acts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = importlib.import_module(f"{acts.__name__}._runtime")
-    monkeypatch.setattr(runtime, "_LAST_NARROW", 10)
+    launch = importlib.import_module(f"{acts.__name__}._launch")
+    monkeypatch.setattr(launch, "_LAST_NARROW", 10)
     check(acts, "silu", torch.linspace(-6, 6, 3001))
 
 

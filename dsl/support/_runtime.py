@@ -1,4 +1,4 @@
-"""What the activations of this package share: dispatch, derivatives, layouts and launching.
+"""What the activations of this package share: dispatch, derivatives and layouts.
 
 In: an activation's kernels and formulas (`Operator`). Out: an operator that PyTorch knows. Three paths lead
 through it, chosen per call:
@@ -17,12 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 from torch.nn import Parameter
-from triton.runtime import JITFunction
+
+from ._launch import Launcher
 
 Formula = Callable[..., Tensor]
 
@@ -34,15 +33,8 @@ _COMPUTE = {
 }
 """The types that activations accept, and the type of their arithmetic."""
 
-_TILE = {torch.float16: 2048, torch.bfloat16: 2048, torch.float32: 1024, torch.float64: 1024}
-"""Elements per program: 32 to 64 bytes a thread with 4 warps, which keeps enough loads in flight."""
-
-_WARPS = 4
-_VECTOR = 16
-"""Triton assumes no divisor of a count but 16, and needs one to load 128 bits at a time under a mask."""
-
-_LAST_NARROW = 2**31 - 1 - max(_TILE.values())
-"""Above this many elements the offsets in the last tile pass 2^31 and need 64 bits."""
+_DEPTH_IS_TRACED = torch.torch_version.TorchVersion(torch.__version__) >= "2.13"
+"""Before that, Dynamo cannot count the transforms that surround a call."""
 
 _KERNEL_DEVICES = frozenset({"cuda", "xpu"})
 
@@ -64,30 +56,6 @@ _TORCH_NAMES = {
 """What PyTorch's own messages call the types."""
 
 
-@triton.jit
-def tile_offsets(start, tile: tl.constexpr, wide: tl.constexpr):
-    """The offsets of this program's elements, in 64 bits where `wide`."""
-    program = tl.program_id(0)
-    if wide:
-        program = program.to(tl.int64)
-    return start + program * tile + tl.arange(0, tile)
-
-
-@triton.jit
-def widen(x):
-    """16-bit values in float32; others as they are."""
-    if x.dtype.primitive_bitwidth < 32:
-        x = x.to(tl.float32)
-    return x
-
-
-@triton.jit
-def as_parameter(value, x):
-    """A float64 argument in the precision of `x`."""
-    # The product is for the interpreter, which passes a plain float, and a float has no `to`.
-    return (tl.full((), 1.0, x.dtype) * value).to(x.dtype)
-
-
 class Operator:
     """An elementwise activation: called with a tensor and its parameters, it returns a tensor like the input.
 
@@ -107,10 +75,9 @@ class Operator:
     ) -> None:
         self.name = name
         self._formula, self._grad_formula, self._curvature_formula = formulas
-        self._launch = _Launcher(kernels[0])
-        self._launch_grad = _Launcher(kernels[1])
-        interpreted = not isinstance(kernels[0], JITFunction)
-        self._devices = _KERNEL_DEVICES | {"cpu"} if interpreted else _KERNEL_DEVICES
+        self._launch = Launcher(kernels[0])
+        self._launch_grad = Launcher(kernels[1])
+        self._devices = _KERNEL_DEVICES if self._launch.jitted else _KERNEL_DEVICES | {"cpu"}
         self._traced = _traced_function(name, self._formula, self._grad_formula)
         self.value, self.slope = self._register(parameters, version)
 
@@ -152,11 +119,16 @@ class Operator:
         """
         if x.dtype not in _COMPUTE:
             raise _unsupported(self.name, x)
-        depth = torch._C._functorch.get_dynamic_layer_stack_depth()
-        view = x if depth == 0 else x.view_as(x)
-        alone = torch.compiler.is_exporting()
-        if not alone and (depth == 0 or (depth == 1 and view.requires_grad and not x.requires_grad)):
-            result: Tensor = self._traced.apply(view, *parameters)
+        if torch.compiler.is_exporting():
+            traceable = False
+        elif torch._C._are_functorch_transforms_active():
+            view = x.view_as(x)
+            traceable = _in_one_transform() and view.requires_grad and not x.requires_grad
+            x = view
+        else:
+            traceable = True
+        if traceable:
+            result: Tensor = self._traced.apply(x, *parameters)
             return result
         return _rounded(x, self._formula(_widened(x), *parameters))
 
@@ -218,6 +190,11 @@ class Operator:
         return _rounded(x, factor * self._curvature_formula(_widened(x), *parameters))
 
 
+def _in_one_transform() -> bool:
+    """Whether one transform of torch.func is active and not several, as far as Dynamo can tell."""
+    return _DEPTH_IS_TRACED and torch._C._functorch.get_dynamic_layer_stack_depth() == 1
+
+
 def overwrite(function: Callable[..., Tensor], x: Tensor, *parameters: float) -> Tensor:
     """`function(x)` written into `x`, which is returned.
 
@@ -252,8 +229,10 @@ def _rounded(x: Tensor, result: Tensor) -> Tensor:
 
 
 def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:
-    """`x` with the strides of `like`, a dense tensor; then offset i is the same element in both."""
-    return x if x.stride() == like.stride() else torch.empty_like(like, dtype=x.dtype).copy_(x)
+    """`x` with the strides and type of `like`, a dense tensor; then offset i is the same element in both."""
+    if x.stride() == like.stride() and x.dtype is like.dtype:
+        return x
+    return torch.empty_like(like).copy_(x)
 
 
 def _require_supported(name: str, x: Tensor) -> None:
@@ -455,62 +434,3 @@ def _traced_function(name: str, formula: Formula, grad_formula: Formula) -> Any:
 
     Traced.__name__ = Traced.__qualname__ = f"{name}_traced"
     return Traced
-
-
-class _Launcher:
-    """Launches one kernel over flat tensors of one layout, the last of which is written."""
-
-    def __init__(self, kernel: Any) -> None:
-        self._kernel = kernel
-        self._jitted = isinstance(kernel, JITFunction)
-        self._compiled: dict[tuple[Any, ...], Any] = {}
-
-    def __call__(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...]) -> None:
-        """The kernel over all elements.
-
-        A count that 16 does not divide would cost every load its 128 bits; what is left over past the last
-        multiple of 16 therefore gets a launch of its own.
-        """
-        out = tensors[-1]
-        n = out.numel()
-        if n == 0:
-            return
-        index = out.device.index
-        if index is not None and index != triton.runtime.driver.active.get_current_device():
-            with torch.accelerator.device_index(index):
-                self._run_all(tensors, parameters, n)
-        else:
-            self._run_all(tensors, parameters, n)
-
-    def _run_all(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], n: int) -> None:
-        rest = n % _VECTOR
-        if n <= _TILE[tensors[-1].dtype] or rest == 0:
-            self._run(tensors, parameters, 0, n)
-        else:
-            self._run(tensors, parameters, 0, n - rest)
-            self._run(tensors, parameters, n - rest, n)
-
-    def _run(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], start: int, n: int) -> None:
-        """The kernel over elements `start` to `n`, by way of Triton's own dispatch only where it is new."""
-        dtype = tensors[-1].dtype
-        tile = _TILE[dtype]
-        wide = n > _LAST_NARROW
-        grid = (n - start + tile - 1) // tile
-        arguments = (*tensors, *parameters, start, n, tile, wide, dtype.itemsize == 2)
-        if not self._jitted:
-            self._kernel[grid,](*arguments)
-            return
-        knobs = triton.knobs.runtime
-        key = (
-            *[(tensor.dtype, tensor.data_ptr() % _VECTOR == 0) for tensor in tensors],
-            tensors[-1].device,
-            (wide, start > 0, n % _VECTOR == 0, n == 1),
-        )
-        compiled = self._compiled.get(key)
-        if compiled is None or knobs.launch_enter_hook is not None or knobs.launch_exit_hook is not None:
-            self._compiled[key] = self._kernel[grid,](*arguments, num_warps=_WARPS)
-            return
-        stream = triton.runtime.driver.active.get_current_stream(tensors[-1].device.index)
-        compiled.run(
-            grid, 1, 1, stream, compiled.function, compiled.packed_metadata, None, None, None, *arguments
-        )

@@ -32,7 +32,7 @@ from . import {modules}
 def module(activation: Activation, program: Program, digest: str) -> str:
     """The source of one activation's module."""
     body = "\n\n".join(_body(activation, program, digest))
-    modules = "_math, _runtime" if "_math." in body else "_runtime"
+    modules = "_launch, _math, _runtime" if "_math." in body else "_launch, _runtime"
     names = [activation.name, activation.class_name, *activation.aliases]
     standard = "import math\n\n" if "math." in _constraints_in_python(activation) else ""
     parts = [
@@ -103,7 +103,7 @@ def _trim(function: Function) -> Function:
 
 
 def _private(name: str) -> str:
-    return f"_{name}" if name not in ("math", "runtime") else f"_{name}_"
+    return f"_{name}" if name not in ("launch", "math", "runtime") else f"_{name}_"
 
 
 def _rename(function: Function) -> Mapping[str, str]:

@@ -121,15 +121,15 @@ def kernel(name: str, callee: str, summary: str, parameters: Sequence[str], grad
     pointers = "grad_ptr, x_ptr, out_ptr" if gradient else "x_ptr, out_ptr"
     declared = "".join(f"{p}: tl.float64, " for p in parameters)
     value = f"{callee}(x, {''.join(f'{p}, ' for p in parameters)}fast)"
-    load = "_runtime.widen(tl.load({} + i, mask=i < n))"
+    load = "_launch.widen(tl.load({} + i, mask=i < n))"
     lines = [
         "@triton.jit",
         f"def {name}({pointers}, {declared}start, n, {_CHOICES}):",
         f'    """{summary}"""',
-        "    i = _runtime.tile_offsets(start, tile, wide)",
+        "    i = _launch.tile_offsets(start, tile, wide)",
         f"    x = {load.format('x_ptr')}",
     ]
-    lines += [f"    {p} = _runtime.as_parameter({p}, x)" for p in parameters]
+    lines += [f"    {p} = _launch.as_parameter({p}, x)" for p in parameters]
     if gradient:
         lines.append(f"    grad = {load.format('grad_ptr')}")
         value = f"grad * {value}"
@@ -150,7 +150,7 @@ _KERNEL_NAMES = RESERVED | {
     "i",
     "x",
     "grad",
-    "_runtime",
+    "_launch",
 }
 
 
