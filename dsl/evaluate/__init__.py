@@ -7,8 +7,8 @@ Evaluation is in balls (Arb), of which every point gets as much precision as it 
 to one number. Rigorous, with these exceptions, each of which needs agreement to hundreds of bits before it
 is believed: two quantities that still overlap at 2560 bits count as equal (in a condition, in `floor`); a
 value within 2**-200 ulp of a tie at the last precision counts as that tie; an exponential too great for
-Arb's exponents counts as infinite; and limits (`dsl.evaluate.limits` says how). What still cannot be decided
-says so.
+Arb's exponents counts as greater than all else; and limits (`dsl.evaluate.limits` says how). What still
+cannot be decided says so.
 
 >>> from dsl.expr import Symbol, call
 >>> x = Symbol("x")
@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsl.evaluate.balls import Ball
 from dsl.evaluate.columns import Columns, precision
-from dsl.evaluate.limits import limit, sign_beside_zero
+from dsl.evaluate.limits import UNKNOWN, limit, sign_beside_zero
 from dsl.evaluate.rounding import nearest, nearest_of_many
 from dsl.expr import Expr
 from dsl.ulp import FORMATS, Array, Format, round_to_odd
@@ -189,6 +189,7 @@ class _Job:
         found = limit(self.columns, float(self.points[place]))
         if found.value is None:
             self._store(place, np.nan, 0.0)
+            self.decided[place] = found is not UNKNOWN
             return
         with precision(2 * LAST_PRECISIONS[0]):
             if found.value.is_zero():

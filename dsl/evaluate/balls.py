@@ -4,8 +4,8 @@ In: Arb balls, or conditions (True, False, None for "cannot tell yet"). Out: the
 known is a wide ball or an indeterminate one, which more precision may resolve.
 
 `STRICT` claims nothing that the balls do not prove. `FINAL` is for the last precision, thousands of bits:
-there, quantities that still overlap count as equal, and an exponential too great for Arb's exponents is
-infinite.
+there, quantities that still overlap count as equal. There, too, an exponential too great for Arb's exponents
+is replaced by a number greater than all that can be held (by infinity, if it is the exponential of such).
 """
 
 from __future__ import annotations
@@ -145,15 +145,6 @@ def _with_ties(strict: Callable[..., Any], tie: bool) -> Callable[..., Any]:
     return compare
 
 
-def _saturating(strict: Callable[..., Any]) -> Callable[..., Any]:
-    def grow(a: Ball) -> Ball:
-        value = strict(a)
-        unusable = not value.is_finite() or value.contains(0)
-        return arb.pos_inf() if unusable and a > _GREAT else value
-
-    return grow
-
-
 FINAL: dict[str, Callable[..., Any]] = {
     **STRICT,
     "lt": _with_ties(_lt, False),
@@ -167,10 +158,21 @@ FINAL: dict[str, Callable[..., Any]] = {
     "floor": lambda a: _snap(a).floor(),
     "ceil": lambda a: _snap(a).ceil(),
     "round": lambda a: _round(_snap(a * 2) / 2),
-    "exp": _saturating(STRICT["exp"]),
-    "expm1": _saturating(STRICT["expm1"]),
 }
-"""`STRICT`, but for what overlaps or overflows at the last precision."""
+"""`STRICT`, but for what overlaps at the last precision."""
+
+SATURATING = ("exp", "expm1")
+"""What may grow beyond Arb's exponents."""
+BEYOND: Ball = arb((1, 2**200_000))
+"""Stands for an exponential that Arb cannot hold: greater than all that it can, at the precisions in use."""
+_TOWER: Ball = arb((1, 2**100_000))
+
+
+def saturated(value: Ball, of: Ball) -> Ball | None:
+    """What stands for an exponential of a ball, if Arb could not hold it; else None."""
+    if of > _GREAT and (not value.is_finite() or value.contains(0)):
+        return arb.pos_inf() if of > _TOWER else BEYOND
+    return None
 
 
 OUTSIDE: dict[str, Callable[..., bool]] = {

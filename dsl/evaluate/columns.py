@@ -16,8 +16,8 @@ from typing import Any
 
 from flint import arb, ctx, fmpq
 
-from dsl.evaluate.balls import FINAL, OUTSIDE, STRICT, Ball
-from dsl.expr import Apply, Expr, Number, Symbol, postorder, rebuild
+from dsl.evaluate.balls import BEYOND, FINAL, OUTSIDE, SATURATING, STRICT, Ball, saturated
+from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, rebuild
 from dsl.ops import define
 
 Column = Any
@@ -87,12 +87,15 @@ class Columns:
         """The balls at the points, at the working precision; `frozen` conditions are as given."""
         table = FINAL if final else STRICT
         columns: list[Column] = [None] * len(self._nodes)
+        beyond: set[int] = set()
         for place, node in enumerate(self._nodes):
             args = [columns[self._place[arg]] for arg in node.args]
             if frozen and node in frozen:
                 columns[place] = frozen[node]
             else:
                 columns[place] = self._leaf(node, points) if not args else _apply(table[_op(node)], args)
+            if final and is_op(node, *SATURATING) and isinstance(columns[place], list):
+                _saturate(columns[place], args[0], beyond)
             for operand in self._last.get(place, ()):
                 columns[operand] = None
         return _spread(columns[-1], len(points))
@@ -145,6 +148,18 @@ def _apply(function: Callable[..., Any], args: list[Column]) -> Column:
     if not any(isinstance(arg, list) for arg in args):
         return function(*args)
     return list(map(function, *(arg if isinstance(arg, list) else repeat(arg) for arg in args)))
+
+
+def _saturate(values: list[Ball], of: list[Ball], beyond: set[int]) -> None:
+    """Replace, in place, the exponentials that are too great; `beyond` are the points where one already was.
+
+    Of two at one point nothing is known, for what they stand for may differ.
+    """
+    for place, value in enumerate(values):
+        instead = None if value.is_finite() and value > 0 else saturated(value, of[place])
+        if instead is not None:
+            values[place] = arb.nan() if instead is BEYOND and place in beyond else instead
+            beyond.add(place)
 
 
 def _spread(column: Column, count: int) -> list[Any]:

@@ -26,7 +26,7 @@ from dsl.expr import Expr
 
 SCALES = (64, 128, 256, 512, 1024, 2048)
 """The exponents of the distances."""
-NEAR_SCALES = (4, 5, 6, 8, 11)
+NEAR_SCALES = (1, 2, 3, 4, 6)
 """Distances from which the sign of a zero may still be read where the far ones cannot tell."""
 AGREEMENT = 100
 """How many bits the last samples of a convergent sequence share."""
@@ -44,6 +44,8 @@ class Limit:
 
 
 NONE = Limit(None)
+UNKNOWN = Limit(None)
+"""No limit was found, for want of samples: there may be one."""
 OUTSIDE = Limit(None, outside=True)
 
 
@@ -72,6 +74,8 @@ def _agreeing(sides: list[Limit]) -> Limit:
     if not inside:
         return OUTSIDE
     first = inside[0]
+    if any(side is UNKNOWN for side in inside):
+        return UNKNOWN
     if any(side.value is None or not _equal(first.value, side.value) for side in inside):
         return NONE
     return Limit(first.value, first.sign if all(side.sign == first.sign for side in inside) else 0)
@@ -141,7 +145,7 @@ def _beyond(samples: list[Ball]) -> Limit:
     """The limit where some samples are infinite: that infinity, if all the later ones are."""
     last = samples[-1]
     infinite = last in (arb.pos_inf(), arb.neg_inf())
-    return Limit(last) if infinite and all(sample == last for sample in samples[-3:]) else NONE
+    return Limit(last) if infinite and all(sample == last for sample in samples[-3:]) else UNKNOWN
 
 
 def _classify(samples: list[Ball]) -> Ball | None:

@@ -41,11 +41,19 @@ def nearest(ball: Ball, fmt: Format, force: bool = False, sharp: bool = False) -
         elif rest < -below:
             candidate = _step(candidate, -1, fmt)
         else:
-            inside = (rest < above and rest > -below) or (rest.is_exact() and abs(rest) == _HALF)
-            tied = force and float(rest.rad()) < 2.0**-200
-            open_sign = sharp and not tied and rest.contains(0) and not rest.is_exact()
-            return _finish(candidate, rest) if (inside or tied) and not open_sign else None
+            inside = rest < above and rest > -below
+            close = force and float(rest.rad()) < 2.0**-200
+            if not inside and (rest.is_exact() or close):
+                return _tie(candidate, 0.5 if rest > 0 else -0.5, fmt)
+            open_sign = sharp and not close and rest.contains(0) and not rest.is_exact()
+            return _finish(candidate, rest) if inside and not open_sign else None
     return None
+
+
+def _tie(candidate: float, rest: float, fmt: Format) -> tuple[float, float]:
+    """The even one of a value and its neighbour on the side of the rest, which is half an ulp away."""
+    even = int(fmt.order(np.array([candidate]))[0]) % 2 == 0
+    return (candidate, rest) if even else (_step(candidate, 1 if rest > 0 else -1, fmt), -rest)
 
 
 def _upper(value: float, fmt: Format) -> Ball:
