@@ -1,8 +1,8 @@
 """Tries every float32 input of every building block on a GPU: worst errors with their witnesses, as JSON.
 
-Run `python benchmarks/blocks/scan_blocks.py [RESULT.json]`; a block takes a second or two. The reference is PyTorch
-in float64 on the same GPU, which decides the rounded float32 result but for about two inputs in 10^8: good
-for scanning. A result of 0 where the exact one is subnormal is counted apart, as flushed. Blocks of two
+Run `python benchmarks/blocks/scan_blocks.py [RESULT.json]`; a block takes about a second. The reference is
+PyTorch in float64 on the same GPU, which decides the rounded float32 result but for about two inputs in 10^8:
+good for scanning. A result of 0 where the exact one is subnormal is counted apart, as flushed. Blocks of two
 operands are tried on 2^28 random pairs.
 """
 
@@ -105,7 +105,7 @@ class Tally:
             (found.isnan() != rounded.isnan())
             | (~found.isnan() & (found.isinf() | rounded.isinf()) & (found != rounded))
         )
-        flushed = counts & (exact != 0) & (exact.abs() < SMALLEST_NORMAL) & (found == 0)
+        flushed = counts & (rounded != 0) & (rounded.abs() < SMALLEST_NORMAL) & (found == 0)
         counts = counts & rounded.isfinite() & ~wrong & ~flushed
         size = exact.abs().clamp(min=SMALLEST_NORMAL)
         if self.fast:

@@ -4,8 +4,9 @@ In: tensors of float32 or float64, and `fast`, which says that 16-bit inputs are
 Out: the function's value, within about one unit in the last place, or within 2^-17 of it when `fast`;
 infinities, NaN, signed zeros and both ends of the range are in their places.
 
-Only arithmetic, bit casts and `where` are used, so that NVIDIA, AMD and Triton's interpreter agree. The
-polynomials are the best ones with coefficients of their type (Remez exchange in exact arithmetic).
+Only arithmetic, bit casts, `where`, `exp2` and `rsqrt` are used in float32, so that NVIDIA, AMD and Triton's
+interpreter agree. The polynomials are the best ones with coefficients of their type (Remez exchange in exact
+arithmetic). "Accuracy" is the worst of all 2^32 float32 inputs on an H200.
 """
 
 import torch
@@ -200,6 +201,7 @@ def exp(u, fast: tl.constexpr):
 
     Method: u = n ln 2 + r, a polynomial of degree 6 in r, and 2^n in two exact steps; fast, the hardware's
     2^x. Special cases: 0 below -104, infinity above 88.72.
+    Accuracy: 0.89 ulp at -5.84864; fast, 0.51 * 2^-17.
     """
     if u.dtype == tl.float64:
         y = tl.exp(u)
@@ -216,6 +218,7 @@ def exp_sum(hi, lo, fast: tl.constexpr):
 
     Method: as exp, with lo added to the reduced argument; fast, lo is left out, for it moves the result by
     less than 2^-18 wherever that does not underflow in 16 bits. An infinite hi decides, whatever lo is.
+    Accuracy: 1.04 ulp at -5.87891; fast, 1.0 * 2^-17.
     """
     if hi.dtype == tl.float64:
         lo = tl.where(tl.abs(hi) < 1024.0, lo, 0.0)
@@ -246,6 +249,7 @@ def expm1(u, fast: tl.constexpr):
 
     Method: u = n ln 2 + r and 2^n (e^r - 1) + (2^n - 1), with the sum regrouped for n = 1, where it would
     cancel; fast, the hardware's 2^x minus 1, and a cubic for |u| < 1/16.
+    Accuracy: 1.44 ulp at 17.00197; fast, 0.51 * 2^-17.
     """
     if fast and u.dtype == tl.float32:
         series = u * (1.0 + u * _polynomial(u, EXPM1_FAST, 1, True))
@@ -281,16 +285,18 @@ def log(u, fast: tl.constexpr):
 
     Method: u = 2^e (1 + m) with -1/4 <= m < 1/2 and a polynomial in m. Special cases: -infinity at 0, NaN
     below, infinity at infinity, all of which u - 1 / sqrt(u) has too.
+    Accuracy: 0.96 ulp at 0.749558; fast, 0.25 * 2^-17.
     """
     if u.dtype == tl.float64:
         y = tl.log(u)
     else:
         subnormal = u < 1.1754943508222875e-38
-        bits = _bits(tl.where(subnormal, u * 8388608.0, u))
+        scaled = tl.where(subnormal, u * 8388608.0, u)
+        bits = _bits(scaled)
         k = (bits - 0x3F400000) & -0x800000
         y = _log_of_ratio(_float(bits - k) - 1.0, k, tl.where(subnormal, 23.0, 0.0), fast)
-        # Adding 0 makes 0 of -0.
-        y = tl.where((u > 0.0) & (u < INF), y, u - tl.rsqrt(u + 0.0))
+        # The hardware's rsqrt takes a negative subnormal for -0; adding 0 makes 0 of -0.
+        y = tl.where((u > 0.0) & (u < INF), y, u - tl.rsqrt(scaled + 0.0))
     return y
 
 
@@ -301,6 +307,7 @@ def log1p(u, fast: tl.constexpr):
     Method: 1 + u is only rounded to find its exponent e; m = 2^-e u + (2^-e - 1) keeps every bit of u. Then
     as log. In float64, log(s) with what the rounding of s = 1 + u lost put back.
     Special cases: -infinity at -1, NaN below.
+    Accuracy: 0.96 ulp at -0.250198; fast, 0.25 * 2^-17.
     """
     s = 1.0 + u
     if u.dtype == tl.float64:
@@ -318,6 +325,7 @@ def log1p_unit(u, fast: tl.constexpr):
     """log(1 + u) for 0 <= u <= 1, a third of the work of log1p.
 
     Method: a polynomial on the whole interval; in float64, log1p.
+    Accuracy: 1.13 ulp at 0.973649; fast, 0.19 * 2^-17.
     """
     if u.dtype == tl.float64:
         y = log1p(u, fast)
@@ -334,6 +342,7 @@ def erf(u, fast: tl.constexpr):
 
     Method: u + u P(u^2) up to 1, and 1 - 2^Q(|u|) beyond, where Q is log2(erfc); fast, the same with
     shorter polynomials, joined at 0.8.
+    Accuracy: 1.27 ulp at 1.003974; fast, 0.84 * 2^-17.
     """
     a = tl.abs(u)
     if u.dtype == tl.float64:
@@ -354,6 +363,7 @@ def erfcx(u, fast: tl.constexpr):
     Method: (u + k) erfcx(u) is smooth in q = (u - k) / (u + k) on the whole half line: one polynomial in q,
     times r = 1 / (u + k), whose rounding errors (and those of u + k) are put back; fast, a polynomial in r.
     Special cases: 0 at infinity.
+    Accuracy: 2.44 ulp at 586.618; fast, 0.56 * 2^-17.
     """
     near = u < INF
     if u.dtype == tl.float64:
@@ -411,6 +421,7 @@ def ratio(a, b, fast: tl.constexpr):
 
     Method: a times the reciprocal, and unless fast one correction with the remainder, which leaves about half
     a unit. A quotient that is infinite or 0 stays as it is.
+    Accuracy: 0.5 ulp; fast, 0.05 * 2^-17 (sampled).
     """
     if b.dtype == tl.float64:
         q = a / b
@@ -529,6 +540,7 @@ def sin(x, fast: tl.constexpr):
 
     Method: the nearest multiple of pi / 2 is taken off in three parts up to 2^17, in integers beyond; then a
     polynomial. float64 is Triton's own. Special cases: NaN at infinity.
+    Accuracy: 2.27 ulp at 9.068e21; fast, 0.5 * 2^-17, or 2^-29 absolute beyond 2^17.
     """
     if x.dtype == tl.float64:
         y = tl.sin(x)
@@ -540,7 +552,10 @@ def sin(x, fast: tl.constexpr):
 
 @triton.jit
 def cos(x, fast: tl.constexpr):
-    """The cosine, at every finite x; the method is sin's."""
+    """The cosine, at every finite x; the method is sin's.
+
+    Accuracy: 2.29 ulp at 79208192; fast as sin.
+    """
     return tl.cos(x) if x.dtype == tl.float64 else _sin_turned(tl.abs(x), 1, fast)
 
 
@@ -549,6 +564,7 @@ def atan(x, fast: tl.constexpr):
     """The inverse tangent.
 
     Method: an odd polynomial up to 1, and pi / 2 minus that of 1 / x beyond, pi / 2 in two parts.
+    Accuracy: 1.37 ulp at 1.024447; fast, 0.03 * 2^-17.
     """
     a = tl.abs(x)
     beyond = a > 1.0
@@ -568,6 +584,12 @@ def atan(x, fast: tl.constexpr):
 
 
 @triton.jit
+def _root(z, fast: tl.constexpr):
+    # The square root of a number that is not subnormal.
+    return tl.sqrt(z) if fast or z.dtype == tl.float64 else tl.sqrt_rn(z)
+
+
+@triton.jit
 def _asin_tail(z, fast: tl.constexpr):
     # asin(s) / s - 1 for z = s^2 <= 1/4.
     return z * (
@@ -580,11 +602,12 @@ def asin(x, fast: tl.constexpr):
     """The inverse sine.
 
     Method: an odd polynomial up to 1/2, and pi / 2 - 2 asin(sqrt((1 - |x|) / 2)) beyond. NaN outside [-1, 1].
+    Accuracy: 1.91 ulp at 0.532295; fast, 0.03 * 2^-17.
     """
     a = tl.abs(x)
     beyond = a > 0.5
     z = tl.where(beyond, 0.5 * (1.0 - a), a * a)
-    s = tl.where(beyond, sqrt(z, fast), a)
+    s = tl.where(beyond, _root(z, fast), a)
     y = s + s * _asin_tail(z, fast)
     if x.dtype == tl.float64:
         y = tl.where(beyond, (HALF_PI - 2.0 * y) + HALF_PI_DOUBLE_LO, y)
@@ -595,11 +618,14 @@ def asin(x, fast: tl.constexpr):
 
 @triton.jit
 def acos(x, fast: tl.constexpr):
-    """The inverse cosine; the method is asin's. NaN outside [-1, 1]."""
+    """The inverse cosine; the method is asin's. NaN outside [-1, 1].
+
+    Accuracy: 1.27 ulp at -0.500428; fast, 0.03 * 2^-17.
+    """
     a = tl.abs(x)
     beyond = a > 0.5
     z = tl.where(beyond, 0.5 * (1.0 - a), a * a)
-    s = tl.where(beyond, sqrt(z, fast), x)
+    s = tl.where(beyond, _root(z, fast), x)
     y = s + s * _asin_tail(z, fast)
     if x.dtype == tl.float64:
         near = (HALF_PI - y) + HALF_PI_DOUBLE_LO
@@ -615,6 +641,7 @@ def cbrt(x, fast: tl.constexpr):
     """The real cube root.
 
     Method: 2^(log2(|x|) / 3), and unless fast one step of Newton's method. Small |x| are scaled by 2^72.
+    Accuracy: 0.74 ulp at 4.4642e-30; fast, 0.37 * 2^-17.
     """
     a = tl.abs(x)
     small = a < 1e-30
@@ -669,6 +696,7 @@ def pow(a, b, fast: tl.constexpr):  # noqa: A001 (the operation's own name)
 
     Method: e^(b log a), with log a and the product each in two parts; fast, the hardware's log2 and 2^x.
     Special cases: as C's pow: 1 where b is 0 or a is 1, NaN where a < 0 and b is not an integer.
+    Accuracy: 1.1 ulp for results of moderate size, 10 at the ends of the range; fast, 2^-17 (sampled).
     """
     size = tl.abs(a)
     if fast and size.dtype == tl.float32:
@@ -693,7 +721,15 @@ def pow(a, b, fast: tl.constexpr):  # noqa: A001 (the operation's own name)
 @triton.jit
 def sqrt(x, fast: tl.constexpr):
     """The square root, correctly rounded unless fast."""
-    return tl.sqrt(x) if fast or x.dtype == tl.float64 else tl.sqrt_rn(x)
+    if x.dtype == tl.float64:
+        y = tl.sqrt(x)
+    elif fast:
+        # The hardware's square root takes subnormals for 0.
+        small = x < 1e-30
+        y = tl.sqrt(x * tl.where(small, 16777216.0, 1.0)) * tl.where(small, 0.000244140625, 1.0)
+    else:
+        y = tl.sqrt_rn(x)
+    return y
 
 
 def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
