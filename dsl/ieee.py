@@ -23,7 +23,7 @@ FLOAT32_MIN = 1.401298464324817e-45
 def run(function: Function, values: Mapping[str, float]) -> float:
     """The value of a program in Python's floats, with IEEE arithmetic's infinities and NaN."""
     names: dict[str, Any] = dict(values)
-    names |= {constant.name: float(constant.value) for constant in function.constants}
+    names |= {c.name: tuple(map(float, c.table)) if c.table else float(c.value) for c in function.constants}
     for step in function.steps:
         names[step.name] = evaluate(step.value, names)
     return float(evaluate(function.result, names))
@@ -105,6 +105,13 @@ def _sum_error(a: float, b: float) -> float:
     return float(Fraction(a) + Fraction(b) - Fraction(a + b)) if math.isfinite(a + b) else 0.0
 
 
+def _horner(z: float, coefficients: tuple[float, ...]) -> float:
+    value = 0.0
+    for c in reversed(coefficients):
+        value = value * z + c
+    return value
+
+
 def _power(a: float, b: float) -> float:
     if a == 0 and b < 0:
         return math.inf
@@ -154,6 +161,8 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "product_error": _product_error,
     "sum_error": _sum_error,
     "copysign": math.copysign,
+    "fit": lambda z, fast, single, double: _horner(z, double),
+    "table": lambda *coefficients: coefficients,
     "leading": lambda x: x,
     "trailing": lambda x: 0.0,
     "pi": lambda: math.pi,

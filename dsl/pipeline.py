@@ -19,6 +19,7 @@ from dsl.ops import where
 from dsl.program import Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.guard import propagate_nan, settle_ends
+from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.schedule import schedule
@@ -87,6 +88,7 @@ def _positive(clause: Expr) -> set[str]:
 def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
     root = settle_ends(root, exact, activation.input)
+    root = patch_at_zero(root, exact, activation.input)
     root = propagate_nan(root, activation.input)
     if activation.domain is None:
         return root

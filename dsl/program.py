@@ -13,11 +13,15 @@ from dsl.expr import Expr
 
 @dataclass(frozen=True)
 class Constant:
-    """A named constant: its value to more digits than any dtype holds, and the mathematics it stands for."""
+    """A named constant: its value to more digits than any dtype holds, and the mathematics it stands for.
+
+    A `table` holds the coefficients of a polynomial, lowest first, and has no value of its own.
+    """
 
     name: str
     value: Fraction
     meaning: str
+    table: tuple[Fraction, ...] = ()
 
 
 @dataclass(frozen=True)

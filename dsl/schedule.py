@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
-from dsl.expr import ONE, Apply, Expr, Number, Symbol, postorder, rebuild, substitute
+from dsl.expr import ONE, Apply, Expr, Number, Symbol, is_op, postorder, rebuild, substitute
 from dsl.ops import OPS
 from dsl.program import Constant, Function, Step
 from dsl.rewrite.probe import probe
@@ -108,7 +108,9 @@ def _constants(root: Expr, namer: _Namer) -> dict[Expr, Constant]:
     fixed: dict[Expr, bool] = {}
     for node in postorder(root):
         real = isinstance(node, Number) or (isinstance(node, Apply) and OPS[node.op].result == "r")
-        fixed[node] = real and not _is_infinity(node) and all(fixed[arg] for arg in node.args)
+        real = real and not is_op(node, "table", "inf")
+        fixed[node] = real and all(fixed[arg] for arg in node.args)
+    tables = [node for node in fixed if is_op(node, "table")]
     wanted: dict[Expr, None] = {}
     for node in postorder(root):
         if not fixed[node]:
@@ -124,11 +126,11 @@ def _constants(root: Expr, namer: _Namer) -> dict[Expr, Constant]:
         if value not in by_value:
             by_value[value] = Constant(namer.unique(_constant_name(node)), value, show_expr(_inner(node)))
         found[node] = by_value[value]
+    for node in tables:
+        values = tuple(arg.value for arg in node.args if isinstance(arg, Number))
+        meaning = f"a fit of degree {len(values) - 1}"
+        found[node] = Constant(namer.unique("FIT"), Fraction(0), meaning, values)
     return found
-
-
-def _is_infinity(node: Expr) -> bool:
-    return isinstance(node, Apply) and node.op == "inf"
 
 
 def constant_fraction(node: Expr) -> Fraction | None:
@@ -219,4 +221,5 @@ _NAMES = {
     "sub": "d",
     "product_error": "err",
     "sum_error": "err",
+    "fit": "near",
 }

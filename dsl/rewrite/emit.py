@@ -12,7 +12,7 @@ as a tail, to be applied last and in two halves: the product then underflows onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from fractions import Fraction
@@ -590,25 +590,41 @@ def divided(
     the others are multiplied in.
     """
     if not below:
-        return scaled_by(coefficient, constants, _multiply(above))
+        return scaled_by(coefficient, constants, above)
     if safe_below:
-        return call("ratio", scaled_by(coefficient, constants, _multiply(above)), _multiply(below))
+        return call("ratio", scaled_by(coefficient, constants, above), _multiply(below))
     above, quotients = list(above), []
     for factor in below:
         quotients.append(call("div", above.pop() if above else ONE, factor))
-    return scaled_by(coefficient, constants, _multiply([*above, *quotients]))
+    return scaled_by(coefficient, constants, [*above, *quotients])
 
 
-def scaled_by(coefficient: Fraction, constants: Iterable[tuple[Expr, int]], node: Expr) -> Expr:
-    """coefficient * constants * node, the constants gathered so that they fold into one."""
+def scaled_by(
+    coefficient: Fraction, constants: Iterable[tuple[Expr, int]], factors: Sequence[Expr]
+) -> Expr:
+    """coefficient * constants * product(factors), the constants gathered so that they fold into one.
+
+    What makes the product smaller is multiplied in first, what makes it larger last: then no partial product
+    overflows if the whole does not.
+    """
     constants = tuple(constants)
-    if not constants:
-        return _scale(coefficient, node)
+    size = abs(coefficient)
+    for node, power in constants:
+        size *= Fraction(float(constant_value(node))) ** power
     above = _multiply(_power(c, n) for c, n in constants if n > 0)
     below = _multiply(_power(c, -n) for c, n in constants if n < 0)
-    size = _scale(abs(coefficient), above)
-    size = size if below is ONE else size / below
-    value = size if node is ONE else size * node
+    constant = _scale(abs(coefficient), above)
+    constant = constant if below is ONE else constant / below
+    if not factors:
+        value = constant
+    elif constant is ONE:
+        value = _multiply(factors)
+    elif size < 1 and isinstance(constant, Number):
+        value = _multiply([_scale(constant.value, factors[0]), *factors[1:]])
+    elif size < 1:
+        value = _multiply([constant * factors[0], *factors[1:]])
+    else:
+        value = constant * _multiply(factors)
     return -value if coefficient < 0 else value
 
 

@@ -131,7 +131,7 @@ def _inline_small_tails(parts: Product) -> Product:
 
 
 def _with_constants(factors: dict[Expr, int], parts: Product) -> dict[Expr, int]:
-    constant = scaled_by(Fraction(1), parts.constants, ONE)
+    constant = scaled_by(Fraction(1), parts.constants, ())
     return factors if constant is ONE else {constant: 1, **factors}
 
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute
 from dsl.ops import OPS, where
 from dsl.rewrite.canonical import Canonical, Case
+from dsl.rewrite.conditions import settle
 from dsl.rewrite.core import lower
 from dsl.rewrite.emit import Speller, Units
 from dsl.rewrite.field import Field, Generator, Rational, TooLarge, terms
@@ -95,7 +96,9 @@ class _Stabiliser:
         return any(node is self.x for node in postorder(root))
 
     def _operands(self, root: Expr, sign: int | None) -> Expr:
+        """The operation kept, its operands stabilised."""
         assert isinstance(root, Apply)
+        root = _divided_early(root)
         return Apply(root.op, *(self.run(arg, sign) for arg in root.args))
 
     def _large(self, root: Expr) -> Expr:
@@ -125,9 +128,9 @@ class _Stabiliser:
                 sign_then = -s
             if sign is None and holds[s] is True:
                 sign_otherwise = -s
-        return where(
-            self.run(condition, sign), self.run(then, sign_then), self.run(otherwise, sign_otherwise)
-        )
+        settled = settle(condition)
+        then, otherwise = self.run(then, sign_then), self.run(otherwise, sign_otherwise)
+        return simplify(where(self._operands(settled, sign) if settled.args else settled, then, otherwise))
 
     def _holds(self, condition: Expr, sign: int) -> bool | None:
         try:
@@ -244,6 +247,18 @@ def _harmless(value: Rational, gen: Generator, whole: bool) -> bool:
     return all(
         len({monomial[gen.index] for monomial in terms(poly)}) <= 1 for poly in (value.num, value.den)
     )
+
+
+def _divided_early(root: Apply) -> Apply:
+    """a * b / c as a * (b / c) for a number c > 1, so that a * b does not overflow."""
+    if root.op != "div" or not is_op(root.args[0], "mul") or not isinstance(root.args[1], Number):
+        return root
+    a, b = root.args[0].args
+    if root.args[1].value <= 1 or isinstance(a, Number):
+        return root
+    quotient = Apply("mul", a, b / root.args[1])
+    assert isinstance(quotient, Apply)
+    return quotient
 
 
 def _close(a: object, b: object) -> bool:

@@ -382,6 +382,24 @@ def erfcx(u, fast: tl.constexpr):
 
 
 @triton.jit
+def fit(z, table_16: tl.constexpr, table_32: tl.constexpr, table_64: tl.constexpr, fast: tl.constexpr):
+    """A polynomial in z whose coefficients (lowest first) were fitted for the precision at hand."""
+    if fast:
+        p = z * 0.0 + table_16[len(table_16) - 1]
+        for k in tl.static_range(2, len(table_16) + 1):
+            p = p * z + table_16[len(table_16) - k]
+    elif z.dtype == tl.float64:
+        p = z * 0.0 + table_64[len(table_64) - 1]
+        for k in tl.static_range(2, len(table_64) + 1):
+            p = p * z + table_64[len(table_64) - k]
+    else:
+        p = z * 0.0 + table_32[len(table_32) - 1]
+        for k in tl.static_range(2, len(table_32) + 1):
+            p = p * z + table_32[len(table_32) - k]
+    return p
+
+
+@triton.jit
 def product_error(a, b):
     """a b minus its rounded value, exactly.
 
@@ -769,6 +787,15 @@ def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     largest = torch.finfo(a.dtype).max
     p = torch.clamp(a * b, -largest, largest)
     return ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
+
+
+def fit_torch(z: torch.Tensor, table_32: tuple[float, ...], table_64: tuple[float, ...]) -> torch.Tensor:
+    """A polynomial in z whose coefficients (lowest first) were fitted for the precision at hand."""
+    table = table_64 if z.dtype == torch.float64 else table_32
+    p = torch.full_like(z, table[-1])
+    for c in table[-2::-1]:
+        p = p * z + c
+    return p
 
 
 def sum_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

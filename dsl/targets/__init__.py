@@ -13,7 +13,7 @@ from dsl.activation import Activation
 from dsl.program import Program
 from dsl.targets import layout, package
 
-SUPPORT = ("_launch.py", "_math.py", "_runtime.py")
+SUPPORT = ("_launch.py", "_math.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
 
 

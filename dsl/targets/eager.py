@@ -24,7 +24,7 @@ from dsl.targets.spelling import (
     Row,
     Text,
     Writer,
-    number,
+    literal,
     write,
 )
 
@@ -120,6 +120,7 @@ def _spellings(x: str, floats: bool) -> Mapping[str, Writer]:
     }
     rows |= {op: call(Row(template)) for op, template in _FUNCTIONS.items()}
     rows |= {op: extremum(*pair) for op, pair in _EXTREMA.items()}
+    rows["fit"] = lambda args: Row("_math.fit_torch({0}, {1}, {2})").write((args[0], *args[2:]))
     return rows | {"where": choose, "sign": call(_SIGN)}
 
 
@@ -144,7 +145,7 @@ def _body(function: Function, rename: Mapping[str, str], floats: bool) -> list[s
     names = {function.input: Text(x, ATOM, Kind.VARYING)}
     names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
     names |= {c.name: Text(c.name, ATOM, Kind.STATIC, c.value) for c in function.constants}
-    lines = [f"{c.name} = {number(c.value)}  # {c.meaning}" for c in function.constants]
+    lines = [f"{c.name} = {literal(c)}  # {c.meaning}" for c in function.constants]
     if not floats:
         lines += [f"{rename[p]} = {x}.new_full((), {rename[p]})" for p in function.parameters]
     for step in function.steps:

@@ -15,7 +15,7 @@ from dsl.activation import Activation
 from dsl.expr import Expr, symbols
 from dsl.program import Function, Program
 from dsl.show import show_expr
-from dsl.targets import eager, plain, triton
+from dsl.targets import eager, package, plain, triton
 from dsl.targets.spelling import number
 
 _IMPORTS = """\
@@ -33,12 +33,11 @@ def module(activation: Activation, program: Program, digest: str) -> str:
     """The source of one activation's module."""
     body = "\n\n".join(_body(activation, program, digest))
     modules = "_launch, _math, _runtime" if "_math." in body else "_launch, _runtime"
-    names = [activation.name, activation.class_name, *activation.aliases]
     standard = "import math\n\n" if "math." in _constraints_in_python(activation) else ""
     parts = [
         docstring(report.header(activation, program)),
         standard + _IMPORTS.format(modules=modules),
-        f"__all__ = {sorted(names)!r}\n",
+        f"__all__ = {list(package.public_names(activation))!r}\n",
         body,
     ]
     return "\n".join(parts)
@@ -70,7 +69,7 @@ def _body(activation: Activation, program: Program, digest: str) -> Iterator[str
     renames = [_rename(function) for function in functions]
     labels = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
 
-    precision = "for x in float32 or float64; `fast` allows a result good for 16 bits"
+    precision = "in the precision of x; `fast` allows one good for 16 bits"
     yield triton.jit_function(functions[0], private, f"{labels[0]}, {precision}.", renames[0])
     yield triton.jit_function(functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1])
     parameters = _parameter_names(activation)
@@ -139,10 +138,11 @@ def _constraints_in_python(activation: Activation) -> str:
 
 
 def _complaint(name: str, condition: Expr) -> str:
+    """The message of a broken constraint, as a literal or two."""
     involved = symbols(condition)
-    subject = f"{', '.join(involved)} must satisfy {show_expr(condition)}"
+    demand = f"{name}: {', '.join(involved)} must satisfy {show_expr(condition)}, "
     got = "{" + involved[0] + ":g}" if len(involved) == 1 else ", ".join(f"{p} = {{{p}:g}}" for p in involved)
-    return 'f"' + f"{name}: {subject}, got {got}" + '"'
+    return f'f"{demand}got {got}"' if len(demand + got) < 70 else f'"{demand}" f"got {got}"'
 
 
 def _registration(activation: Activation, private: str, formulas: Iterable[str], digest: str) -> str:
@@ -225,11 +225,14 @@ def _class(activation: Activation) -> str:
     name = activation.name
     x = activation.input
     passed = _passed(activation, "self.")
+    about = report.wrap(
+        f"The module of `{name}`. With `inplace` the result is written into the input; where a gradient is "
+        "wanted, a copy of the input is kept for the backward pass, so that this saves no memory then."
+    )
     doc = docstring(
         f"""{report.summary(activation)}
 
-The module of `{name}`. With `inplace` the result is written into the input; where a gradient is wanted, a
-copy of the input is kept for the backward pass, so that this saves no memory then.
+{about}
 
 >>> {activation.class_name}({_required(activation).removeprefix(', ')})(torch.zeros(2, 3)).shape
 torch.Size([2, 3])""",

@@ -13,6 +13,7 @@ from enum import IntEnum
 from fractions import Fraction
 
 from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.program import Constant
 
 OR, AND, NOT, COMPARE, BIT_OR, BIT_AND, SUM, PRODUCT, UNARY, ATOM = range(10)
 """How tightly Python's operators bind, loosest first."""
@@ -46,15 +47,19 @@ class Text:
 
 @dataclass(frozen=True)
 class Row:
-    """How an operation is written: `{0}` and `{1}` are its operands, which must bind as `operands` says."""
+    """How an operation is written: `{0}` and `{1}` are its operands, which must bind as `operands` says.
+
+    Operands of a call, which it does not name, need nothing.
+    """
 
     template: str
     binds: int = ATOM
-    operands: tuple[int, ...] = (0, 0, 0)
+    operands: tuple[int, ...] = ()
 
     def write(self, args: tuple[Text, ...]) -> Text:
         """The operation applied to printed operands."""
-        sources = (arg.within(least) for arg, least in zip(args, self.operands, strict=False))
+        needed = (*self.operands, *(OR for _ in args))
+        sources = (arg.within(least) for arg, least in zip(args, needed, strict=False))
         return Text(
             self.template.format(*sources), self.binds, max((arg.kind for arg in args), default=Kind.STATIC)
         )
@@ -96,6 +101,17 @@ def number(value: Fraction) -> str:
         return repr(float(value))
     except OverflowError:
         return 'float("inf")' if value > 0 else '-float("inf")'
+
+
+def literal(constant: Constant) -> str:
+    """A named constant's value in Python: a float, or a tuple of floats.
+
+    >>> literal(Constant("C", Fraction(0), "", (Fraction(1), Fraction(1, 2))))
+    '(1.0, 0.5)'
+    """
+    if constant.table:
+        return repr(tuple(float(value) for value in constant.table))
+    return number(constant.value)
 
 
 def write(root: Expr, names: Mapping[str, Text], table: Mapping[str, Writer]) -> Text:

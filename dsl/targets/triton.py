@@ -22,6 +22,7 @@ from dsl.targets.spelling import (
     Row,
     Text,
     Writer,
+    literal,
     number,
     write,
 )
@@ -87,6 +88,7 @@ def _spellings(x: str) -> Mapping[str, Writer]:
     rows: dict[str, Writer] = {op: row.write for op, row in {**ARITHMETIC, **ELEMENTWISE_LOGIC}.items()}
     rows |= {op: call(template) for op, template in _FUNCTIONS.items()}
     rows |= {op: call(template, tensor_unless_exact) for op, template in _EXTREMA.items()}
+    rows["fit"] = call("_math.fit({0}, {1}, {2}, {3}, fast)", lambda arg: arg)
     return rows | {"where": choose}
 
 
@@ -99,7 +101,7 @@ def jit_function(function: Function, name: str, summary: str, rename: Mapping[st
     lines = []
     for constant in function.constants:
         names[constant.name] = Text(constant.name, ATOM, Kind.STATIC, constant.value)
-        lines.append(f"{constant.name}: tl.constexpr = {number(constant.value)}  # {constant.meaning}")
+        lines.append(f"{constant.name}: tl.constexpr = {literal(constant)}  # {constant.meaning}")
     for step in function.steps:
         text = write(step.value, names, table)
         label = rename[step.name]
