@@ -164,6 +164,9 @@ def test_a_tower_may_stand_on_both_sides_of_a_quotient() -> None:
     e = call("exp", 2 * exp)
     same(evaluate((e - 1) / (e + 1), "x", [5.0, 1e5, 3e38, INF]), [1, 1, 1, 1])
     same(evaluate(X * exp * e / (e + 1) ** 2, "x", [1e5, 3e38, INF]), [0, 0, 0])
+    # the derivative of the first, in which two products of size e**2 cancel
+    slope = (2 * exp * e * (e + 1) - (e - 1) * 2 * exp * e) / (e + 1) ** 2
+    same(evaluate(1 + X * slope, "x", [1e5, 3e38, INF]), [1, 1, 1])
     # of two different towers nothing is known, and nothing is claimed
     assert not Reference(call("exp", exp + X) / call("exp", exp), "x")([1e300]).decided[0]
 
@@ -274,7 +277,10 @@ def test_functions_that_are_singular_everywhere_come_back_undecided() -> None:
 
 
 def test_every_operation_can_be_evaluated() -> None:
+    approximations = {"fit", "table"}  # which have a value per dtype, and no exact one
     for name, row in OPS.items():
+        if name in approximations:
+            continue
         leaves = {"r": Number(Fraction(1, 2)), "b": call("true")}
         node = call(name, *(leaves[sort] for sort in row.sorts[: row.arity]))
         root = node if row.result == "r" else call("where", node, 1, 0)

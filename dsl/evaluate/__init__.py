@@ -148,6 +148,9 @@ class _Job:
         for bits in PRECISIONS:
             left = self._round(left, bits)
         left = self._drop_outside(left)
+        if len(left) and self.columns.reduced is not None:
+            for bits in (PRECISIONS[0], PRECISIONS[-1], LAST_PRECISIONS[0]):
+                left = self._round(left, bits, bits == LAST_PRECISIONS[0], columns=self.columns.reduced)
         for bits in LAST_PRECISIONS:
             left = self._round(left, bits, final=True, force=bits == LAST_PRECISIONS[-1])
         singular = left[self._lost(left)][: self.limits_left]
@@ -156,13 +159,18 @@ class _Job:
             self._take_limit(place)
 
     def _round(
-        self, places: NDArray[np.int64], bits: int, final: bool = False, force: bool = False
+        self,
+        places: NDArray[np.int64],
+        bits: int,
+        final: bool = False,
+        force: bool = False,
+        columns: Columns | None = None,
     ) -> NDArray[np.int64]:
         """Try to decide points at a precision; the places of those that are still open."""
         if not len(places):
             return places
         with precision(bits):
-            balls = self._balls(places, final)
+            balls = (columns or self.columns).values(self._points(places), final)
             rounded, rest, sure = nearest_of_many(balls, self.fmt)
             sure &= (rest != 0) | (not self.sharp)
             self.rounded[places[sure]] = rounded[sure]
@@ -186,7 +194,10 @@ class _Job:
             self._store(place, float(ball), 0.0)
 
     def _take_limit(self, place: int) -> None:
-        found = limit(self.columns, float(self.points[place]))
+        point = float(self.points[place])
+        found = limit(self.columns, point)
+        if found is UNKNOWN and self.columns.reduced is not None:
+            found = limit(self.columns.reduced, point)
         if found.value is None:
             self._store(place, np.nan, 0.0)
             self.decided[place] = found is not UNKNOWN
@@ -219,10 +230,9 @@ class _Job:
         if not len(places):
             return np.zeros(0, dtype=np.bool_)
         with precision(PRECISIONS[-1]):
-            return np.array([not ball.is_finite() for ball in self._balls(places, final=True)])
-
-    def _balls(self, places: NDArray[np.int64], final: bool) -> list[Ball]:
-        return self.columns.values(self._points(places), final)
+            return np.array(
+                [not ball.is_finite() for ball in self.columns.values(self._points(places), True)]
+            )
 
     def _points(self, places: NDArray[np.int64]) -> list[Ball]:
         return [arb(value) for value in self.points[places].tolist()]

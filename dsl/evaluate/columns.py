@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
 from flint import arb, ctx, fmpq
 
 from dsl.evaluate.balls import BEYOND, FINAL, OUTSIDE, SATURATING, STRICT, Ball, saturated
+from dsl.evaluate.cancel import cancelled
 from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, rebuild
 from dsl.ops import define
 
@@ -72,6 +74,12 @@ class Columns:
                 self.parameters[node.name]  # an unknown name shows itself here and not at a point
             elif isinstance(node, Apply) and node.op not in STRICT:
                 raise KeyError(node.op)
+
+    @cached_property
+    def reduced(self) -> Columns | None:
+        """The same function with its rational parts reduced; None where that is too large."""
+        root = cancelled(self.root)
+        return None if root is None else Columns(root, self.name, self.parameters)
 
     def _last_uses(self) -> dict[int, list[int]]:
         """For each place, the operands that nothing after it uses."""

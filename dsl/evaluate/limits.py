@@ -111,9 +111,9 @@ class _Approach:
         return Limit(value, _sign([*near, *samples]))
 
     def sample(self, scale: int, resolve: bool = False) -> Ball | None:
-        """The expression at a distance, to 100 bits where that can be had; None outside the domain.
+        """The expression at a distance, to 100 bits; None outside the domain.
 
-        What is less than the distance squared may have fewer bits, unless `resolve`.
+        Indeterminate where so many bits cannot be had. What is less than the distance squared may have fewer bits, unless `resolve`.
         """
         for bits in (2 * scale + 200, 4 * scale + 400, 8 * scale + 800, 32 * scale + 1600):
             with precision(bits):
@@ -123,8 +123,8 @@ class _Approach:
                     return None
                 small = not resolve and abs(sample) < arb((1, -2 * scale - 64))
                 if small or sample.rel_accuracy_bits() >= AGREEMENT + 20:
-                    break
-        return sample
+                    return sample
+        return arb.nan() if sample.is_finite() else sample  # too wide to tell anything
 
     def _place(self, scale: int) -> Ball:
         """An exact point at distance 2**-scale (relative, unless the point is 0), or near 2**scale."""
