@@ -221,10 +221,11 @@ def exp_sum(hi, lo, fast: tl.constexpr):
     Accuracy: 1.04 ulp at -5.87891; fast, 1.0 * 2^-17.
     """
     if hi.dtype == tl.float64:
-        lo = tl.where(tl.abs(hi) < 1024.0, lo, 0.0)
-        s = hi + lo
+        inside = tl.abs(hi) < 1024.0
+        s = tl.where(inside, hi + lo, hi)
+        rest = tl.where(inside, lo - (s - hi), 0.0)
         e = tl.exp(s)
-        y = tl.where(e < INF, e + e * (lo - (s - hi)), e)
+        y = tl.where(e < INF, e + e * rest, e)
     elif fast:
         y = tl.exp2(hi * LOG2E)
     else:
@@ -759,10 +760,11 @@ def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
 
 def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
     """e^(hi + lo), where lo is a correction of hi. An infinite hi decides, whatever lo is."""
-    lo = torch.where(torch.abs(hi) < 1024.0, lo, 0.0)
-    s = hi + lo
+    inside = torch.abs(hi) < 1024.0
+    s = torch.where(inside, hi + lo, hi)
+    rest = torch.where(inside, lo - (s - hi), 0.0)
     e = torch.exp(s)
-    return torch.where(e < float("inf"), e + e * (lo - (s - hi)), e)
+    return torch.where(e < float("inf"), e + e * rest, e)
 
 
 def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
