@@ -113,7 +113,8 @@ class _Approach:
     def sample(self, scale: int, resolve: bool = False) -> Ball | None:
         """The expression at a distance, to 100 bits; None outside the domain.
 
-        Indeterminate where so many bits cannot be had. What is less than the distance squared may have fewer bits, unless `resolve`.
+        Indeterminate where so many bits cannot be had. What is less than the distance squared may have fewer
+        bits, unless `resolve`.
         """
         for bits in (2 * scale + 200, 4 * scale + 400, 8 * scale + 800, 32 * scale + 1600):
             with precision(bits):
