@@ -148,6 +148,29 @@ def test_nested_tensors(acts: ModuleType) -> None:
     assert nested.grad is not None
 
 
+def test_distributed_tensors(acts: ModuleType) -> None:
+    import torch.distributed as dist
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, init_device_mesh
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        local = torch.randn(4, 6)
+        for placement in (Shard(0), Shard(1), Replicate(), Partial()):
+            x = DTensor.from_local(local, mesh, [placement]).requires_grad_()
+            expected = Replicate() if placement == Partial() else placement
+            for function in (acts.silu, lambda x: acts.elu(x, 0.3)):
+                y = function(x)
+                assert y.placements == (expected,)
+                y.sum().backward()
+                assert x.grad is not None
+        shard = DTensor.from_local(local, mesh, [Shard(0)])
+        torch.testing.assert_close(acts.silu(shard).to_local(), functional.silu(local))
+    finally:
+        dist.destroy_process_group()
+
+
 def test_fake_tensors(acts: ModuleType) -> None:
     from torch._subclasses import FakeTensorMode
 

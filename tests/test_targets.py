@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -90,6 +91,14 @@ def test_the_vocabulary_is_spelled_by_every_target(tmp_path: Path) -> None:
                 parameters=(handmade.Parameter("alpha", Fraction(1, 2)),),
             )
             ast.parse(targets.render(*row))
+
+
+def test_every_block_that_a_target_calls_exists() -> None:
+    blocks = targets.support_files()["_math.py"]
+    for module in (layout.triton, layout.eager):
+        called = set(re.findall(r"_math\.(\w+)", Path(module.__file__).read_text(encoding="utf-8")))
+        missing = {name for name in called if f"\ndef {name}(" not in blocks}
+        assert not missing
 
 
 def test_steps_that_are_numbers_keep_their_precision() -> None:

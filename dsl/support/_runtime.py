@@ -80,6 +80,7 @@ class Operator:
         self._devices = _KERNEL_DEVICES if self._launch.jitted else _KERNEL_DEVICES | {"cpu"}
         self._traced = _traced_function(name, self._formula, self._grad_formula)
         self.value, self.slope = self._register(parameters, version)
+        self._sharded = False
 
     def __call__(self, x: Tensor, *parameters: float) -> Tensor:
         """The activation of every element of `x`."""
@@ -99,15 +100,29 @@ class Operator:
         """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
         if _is_plain(x):
             return self._value(x, *parameters)
+        self._meet(x, len(parameters))
         with torch._C._AutoDispatchBelowAutograd():
-            return self.value(x, *parameters)  # type: ignore[no-any-return]
+            result: Tensor = self.value(x, *parameters)
+            return result
 
     def compute_slope(self, grad: Tensor, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """grad * f'(x) without a derivative."""
         if _is_plain(x) and _is_plain(grad):
             return self._slope(grad, x, *parameters)
+        self._meet(x, len(parameters))
         with torch._C._AutoDispatchBelowAutograd():
-            return self.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+            result: Tensor = self.slope(grad, x, *parameters)
+            return result
+
+    def _meet(self, x: Tensor, parameters: int) -> None:
+        """Tell DTensor the operators' rule, once, when the first DTensor comes."""
+        if self._sharded or type(x).__name__ != "DTensor":
+            return
+        from . import _sharding
+
+        _sharding.register(self.value, 1, parameters)
+        _sharding.register(self.slope, 2, parameters)
+        self._sharded = True
 
     def _trace(self, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """f(x) for a compiler.
@@ -305,7 +320,8 @@ class _TransformedValue(Function):
 
     @staticmethod
     def forward(x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
-        return operator.value(x, *parameters)  # type: ignore[no-any-return]
+        result: Tensor = operator.value(x, *parameters)
+        return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -334,7 +350,8 @@ class _TransformedSlope(Function):
 
     @staticmethod
     def forward(grad: Tensor, x: Tensor, operator: Operator, parameters: tuple[float, ...]) -> Tensor:
-        return operator.slope(grad, x, *parameters)  # type: ignore[no-any-return]
+        result: Tensor = operator.slope(grad, x, *parameters)
+        return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
