@@ -435,7 +435,8 @@ class Speller:
     def _guarded_root(self, value: Rational) -> Expr:
         """sqrt(u); where u is a polynomial in |x| whose square would overflow, its leading term's root."""
         root = call("sqrt", self.quotient(value))
-        magnitudes = [g.index for g in self.field.of_kind("magnitude")]
+        own = Symbol(self.field.input)
+        magnitudes = [g.index for g in self.field.generators if g.kind == "magnitude" or g.expr is own]
         if not magnitudes or not value.den.is_constant():
             return root
         degree = int(value.num.degrees()[magnitudes[0]])
@@ -443,8 +444,9 @@ class Speller:
         if degree < 2 or degree % 2 or any(gen.kind in ("exp", "erfc", "log", "sqrt") for gen in self._used(value)):
             return root
         self.fired["sqrt of a square that would overflow"] = None
-        far = _times(_root_of(self.spell(lead, Style())), _power(self.magnitude, degree // 2))
-        return call("where", call("lt", self.magnitude, 2 ** (124 // degree)), root, far)
+        size = self.magnitude if self.magnitude is not own else call("abs", own)
+        far = _times(_root_of(self.spell(lead, Style())), _power(size, degree // 2))
+        return call("where", call("lt", size, 2 ** (124 // degree)), root, far)
 
     def _used(self, value: Rational) -> set[Generator]:
         return {self.field.generators[i] for key in terms(value.num) for i, p in enumerate(key) if p}

@@ -51,7 +51,11 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     return root
 
 
-PROBES = tuple(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)) + (Fraction(50), Fraction(180))
+PROBES = tuple(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)) + (
+    Fraction(50),
+    Fraction(180),
+    Fraction(3 * 10**38),
+)
 """Magnitudes at which a program may have overflowed, in float32's range."""
 
 
@@ -71,7 +75,7 @@ def _is_right(
             got = _value(root, x, float(side * magnitude), setting)
             if not math.isfinite(got):
                 value = probe(exact, {**setting, x.name: side * magnitude})
-                if value is not None and abs(float(value)) < 1e38:
+                if value is not None and abs(float(value)) < 3.4e38:
                     return False
     return True
 
@@ -114,8 +118,11 @@ def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:
 
 def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
     """The limit at an infinity, as far as exact values at growing points show it; None where they do not."""
-    points = [probe(exact, {**setting, x.name: Fraction(side * 2**k)}) for k in (60, 61, 120, 121)]
-    if any(point is None for point in points):
+    for far_out in ((2**60, 2**61, 2**120, 2**121), (128, 181, 256, 512), (16, 23, 32, 64)):
+        points = [probe(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
+        if all(point is not None for point in points):
+            break
+    else:
         return None
     near, next_near, far, next_far = (float(point) for point in points)
     if abs(far - near) <= 1e-15 * abs(far) or max(abs(far), abs(next_far)) < 1e-30:

@@ -101,7 +101,8 @@ def _products(speller: Speller, condition: Expr, x: Symbol, plus: Product, minus
     if plus.constants != minus.constants:
         constants = ()
         above_plus, above_minus = _with_constants(above_plus, plus), _with_constants(above_minus, minus)
-    if abs(scale_plus) == abs(scale_minus):
+    if abs(scale_plus) == abs(scale_minus) and (shared or abs(scale_plus) >= 1):
+        # A factor below one is multiplied into something before sums are rounded to infinity.
         scale = scale_plus if scale_plus == scale_minus else abs(scale_plus)
         scale_plus, scale_minus = scale_plus / scale, scale_minus / scale
     below_plus, below_minus = dict(plus.below), dict(minus.below)

@@ -27,7 +27,8 @@ from dsl.ops import where
 from dsl.rewrite.probe import BITS, ball, probe
 
 EXPONENTS = (*range(0, 12), 14, 17, 20, 24, 28, 33, 40, 50)
-"""The points are 1.4 * 2**-k, on both sides."""
+STEPS = (Fraction(7, 5), Fraction(9, 8), Fraction(15, 8))
+"""The points are these times 2**-k, on both sides."""
 
 TOLERATED = 24.0
 """Roundings of float64 that an expression may be wrong by before it is patched."""
@@ -101,14 +102,14 @@ def _radius(root: Expr, f: Callable[[Fraction], Any | None], input: str) -> Frac
     """Where the expression is accurate enough again, seen from zero; None if it is accurate at zero."""
     errors = {}
     for k in EXPONENTS:
-        points = [Fraction(sign * 7, 5 * 2**k) for sign in (1, -1)]
+        points = [sign * step / 2**k for sign in (1, -1) for step in STEPS]
         errors[k] = max(_roundings(root, f, input, point) for point in points)
     if max(errors[k] for k in EXPONENTS[3:]) <= TOLERATED and not _is_wrong_at_zero(root, f, input):
         return None
     first = next((k for k in reversed(EXPONENTS) if errors[k] > WANTED), EXPONENTS[-1])
     for k in reversed([k for k in EXPONENTS if k < first]):
         if errors[k] <= WANTED:
-            return Fraction(7, 5 * 2**k)
+            return STEPS[0] / 2**k
     return WIDEST
 
 

@@ -45,6 +45,10 @@ def _add(a: Expr, b: Expr) -> Expr | None:
         return a
     if isinstance(b, Apply) and b.op == "neg":
         return _step(a - b.args[0])
+    if isinstance(a, Apply) and a.op == "add" and isinstance(b, Number) and isinstance(a.args[0], Number):
+        return _step(Number(a.args[0].value + b.value) + a.args[1])
+    if isinstance(a, Apply) and a.op == "sub" and isinstance(b, Number) and isinstance(a.args[0], Number):
+        return _step(Number(a.args[0].value + b.value) - a.args[1])
     return None
 
 
@@ -72,6 +76,8 @@ def _mul(a: Expr, b: Expr) -> Expr | None:
             return other
         if isinstance(one, Number) and one.value == -1:
             return _step(-other)
+        if isinstance(one, Number) and is_op(other, "mul") and isinstance(other.args[0], Number):
+            return _step(Number(one.value * other.args[0].value) * other.args[1])
         if isinstance(one, Number) and isinstance(other, Apply) and other.op == "neg":
             return _step(Number(-one.value) * other.args[0])
     return None

@@ -65,14 +65,23 @@ def best_form(field: Field, poly: Poly, sampler: Callable[[], list[dict[int, flo
         rules = tuple(dict.fromkeys(_WHY[field.generators[i].kind] for i in switched))
         return Form(field.switch(poly, switched) * constant(sign), sign, switched, rules=rules)
     samples = sampler()
-    if samples and max(_condition(plain, sample) for sample in samples) <= SAFE_CONDITION:
-        return replace(plain, safe=True, positive=_is_positive(plain, samples))
-    candidates = [plain]
+    candidates = [plain, *_complements(field, poly)]
+    for form in candidates:
+        if samples and max(_condition(form, sample) for sample in samples) <= SAFE_CONDITION:
+            return replace(form, safe=True, positive=_is_positive(form, samples))
     for form in _forms(field, poly):
         if form.safe:
             return form
         candidates.append(form)
     return min(candidates, key=lambda form: _harm(form, samples))
+
+
+def _complements(field: Field, poly: Poly) -> Iterator[Form]:
+    """The sum in the complement of one generator at a time, safe or not."""
+    for gen in field.generators:
+        if poly.degrees()[gen.index] > 0 and field.has_complement(gen):
+            switched = frozenset((gen.index,))
+            yield Form(field.switch(poly, switched), 1, switched, safe=False, rules=(_WHY[gen.kind],))
 
 
 def _forms(field: Field, poly: Poly) -> Iterator[Form]:
@@ -83,10 +92,6 @@ def _forms(field: Field, poly: Poly) -> Iterator[Form]:
     for gen in field.of_kind("sqrt"):
         if poly.degrees()[gen.index] == 1:
             yield from _conjugate(field, poly, gen)
-    for gen in field.generators:
-        if poly.degrees()[gen.index] > 0 and field.has_complement(gen):
-            switched = frozenset((gen.index,))
-            yield Form(field.switch(poly, switched), 1, switched, safe=False, rules=(_WHY[gen.kind],))
 
 
 def _as_it_stands(field: Field, poly: Poly) -> Form:
