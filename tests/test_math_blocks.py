@@ -5,6 +5,9 @@ cost when compiled is read from machine code for GPUs that are not here. The sca
 is `benchmarks/blocks/scan_blocks.py`.
 """
 
+# A kernel has no annotations.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
 from __future__ import annotations
 
 import importlib.util
@@ -210,6 +213,36 @@ def test_product_error_is_exact(dtype: torch.dtype) -> None:
     torch.testing.assert_close(blocks.product_error_torch(a, b), expected, rtol=0, atol=0)
 
 
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sum_error_is_exact(dtype: torch.dtype) -> None:
+    a, b = pairs(dtype)
+    exact = [
+        Fraction(x) + Fraction(y) - Fraction(s)
+        for x, y, s in zip(a.tolist(), b.tolist(), (a + b).tolist(), strict=True)
+    ]
+    expected = torch.tensor([float(e) for e in exact], dtype=dtype)
+    torch.testing.assert_close(run(untiered_binary, [a, b], "sum_error"), expected, rtol=0, atol=0)
+    torch.testing.assert_close(blocks.sum_error_torch(a, b), expected, rtol=0, atol=0)
+
+
+@interpreted
+def test_copysign() -> None:
+    grid = torch.tensor(EDGES)
+    a, b = (t.reshape(-1).contiguous() for t in torch.meshgrid(grid.abs(), grid, indexing="ij"))
+    found = run(untiered_binary, [a, b], "copysign")
+    torch.testing.assert_close(found, torch.copysign(a, b), rtol=0, atol=0, equal_nan=True)
+
+
+@compiled
+def test_coefficients_are_the_fitted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`_math.py` holds what `fit.py` prints, and every polynomial in it is there."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "blocks"))
+    fitting = load(ROOT / "benchmarks" / "blocks" / "fit.py", "fit_blocks")
+    for name, (problem, rounding) in fitting.PROBLEMS.items():
+        assert fitting.fit(problem, rounding, grid=600).coefficients == getattr(blocks, name).value
+
+
 def test_product_error_of_any_layout() -> None:
     a, b = (t[:10_000].reshape(100, 100) for t in pairs(torch.float32))
     expected = blocks.product_error_torch(a, b)
@@ -320,7 +353,8 @@ def test_inductor_keeps_product_error() -> None:
     """Compiled for the CPU, the error terms survive whatever is contracted."""
     a, b = pairs(torch.float32, 1000)
     try:
-        found = torch.compile(blocks.product_error_torch, fullgraph=True)(a, b)
+        compile_: Any = torch.compile
+        found = compile_(blocks.product_error_torch, fullgraph=True)(a, b)
     except torch._inductor.exc.InductorError as error:
         pytest.skip(f"no compiler for the CPU here: {error}")
     torch.testing.assert_close(found, blocks.product_error_torch(a, b), rtol=0, atol=0)

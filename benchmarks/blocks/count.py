@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -73,7 +74,7 @@ def parse_target(name: str) -> GPUTarget:
     return GPUTarget("hip", name, 64)
 
 
-def compile_call(call: str, binary: bool, dtype: str, fast: bool, target: GPUTarget, folder: Path) -> object:
+def compile_call(call: str, binary: bool, dtype: str, fast: bool, target: GPUTarget, folder: Path) -> Any:
     """The compiled kernel for one call."""
     source = folder / f"kernel_{abs(hash((call, binary)))}.py"
     source.write_text(KERNEL.format(call=call, second="tl.load(Y + i, mask=i < COUNT)" if binary else "x"))
@@ -87,7 +88,7 @@ def compile_call(call: str, binary: bool, dtype: str, fast: bool, target: GPUTar
     return triton.compile(ast, target=target, options={"num_warps": 4})
 
 
-def nvidia_cost(compiled: object, folder: Path) -> Cost:
+def nvidia_cost(compiled: Any, folder: Path) -> Cost:
     """From the machine code."""
     cubin = folder / "kernel.cubin"
     cubin.write_bytes(compiled.asm["cubin"])
@@ -100,7 +101,7 @@ def nvidia_cost(compiled: object, folder: Path) -> Cost:
     return Cost(len(body), special, any(n.startswith(("LDL", "STL")) for n in body))
 
 
-def amd_cost(compiled: object, folder: Path) -> Cost:
+def amd_cost(compiled: Any, folder: Path) -> Cost:
     """From the assembler text."""
     text = compiled.asm["amdgcn"]
     body = re.findall(r"^\s+([vs]_[a-z0-9_]+|global_\w+|buffer_\w+|scratch_\w+)", text, re.MULTILINE)

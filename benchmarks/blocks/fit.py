@@ -100,44 +100,44 @@ def _double(value: float) -> float:
 
 
 PROBLEMS: dict[str, tuple[Problem, Rounding]] = {
-    "exp: 1 + r + r^2 P": (
+    "EXP": (
         _relative(lambda r: r.exp(), -HALF_LN2, HALF_LN2, 4, lambda r: 1 + r, lambda r: r * r),
         to_float32,
     ),
-    "expm1": (_tail(lambda r: r.expm1(), -HALF_LN2, HALF_LN2, 5), to_float32),
-    "expm1, float64": (_tail(lambda r: r.expm1(), -HALF_LN2, HALF_LN2, 11), _double),
-    "expm1, fast": (_tail(lambda r: r.expm1(), -arb("0.0625"), arb("0.0625"), 1), to_float32),
-    "log1p": (_tail(lambda m: m.log1p(), arb("-0.25"), arb("0.5"), 8), to_float32),
-    "log1p, fast": (_tail(lambda m: m.log1p(), arb("-0.25"), arb("0.5"), 5), to_float32),
-    "log1p, unit": (_tail(lambda m: m.log1p(), NEAR_ZERO, arb(1), 9), to_float32),
-    "log1p, unit, fast": (
+    "EXPM1": (_tail(lambda r: r.expm1(), -HALF_LN2, HALF_LN2, 5), to_float32),
+    "EXPM1_DOUBLE": (_tail(lambda r: r.expm1(), -HALF_LN2, HALF_LN2, 11), _double),
+    "EXPM1_FAST": (_tail(lambda r: r.expm1(), -arb("0.0625"), arb("0.0625"), 1), to_float32),
+    "LOG1P": (_tail(lambda m: m.log1p(), arb("-0.25"), arb("0.5"), 8), to_float32),
+    "LOG1P_FAST": (_tail(lambda m: m.log1p(), arb("-0.25"), arb("0.5"), 5), to_float32),
+    "LOG1P_UNIT": (_tail(lambda m: m.log1p(), NEAR_ZERO, arb(1), 9), to_float32),
+    "LOG1P_UNIT_FAST": (
         _relative(lambda m: m.log1p(), NEAR_ZERO, arb(1), 6, factor=lambda m: m),
         to_float32,
     ),
-    "erf, near: x + x P": (
+    "ERF_NEAR": (
         _relative(
             lambda z: z.sqrt().erf() / z.sqrt(), NEAR_ZERO, arb(1), 6, lambda z: arb(1), lambda z: arb(1)
         ),
         to_float32,
     ),
-    "erf, far": (_erf_far(arb(1), arb(4), 6), to_float32),
-    "erf, near, fast": (_odd(lambda x: x.erf(), arb("0.8"), 3, None), to_float32),
-    "erf, far, fast": (_erf_far(arb("0.8"), arb("3.5"), 3), to_float32),
-    "erfcx": (_erfcx_in_q(2, 10), to_float32),
-    "erfcx, float64": (_erfcx_in_q(4, 22), _double),
-    "erfcx, fast": (_erfcx_in_r(arb("2.53"), 6), to_float32),
-    "sin": (_odd(lambda x: x.sin(), QUARTER_PI, 2, 1), to_float32),
-    "sin, fast": (_odd(lambda x: x.sin(), QUARTER_PI, 1, 1), to_float32),
-    "cos": (_cos_tail(2), to_float32),
-    "cos, fast": (_cos_tail(1), to_float32),
-    "atan": (_odd(lambda x: x.atan(), arb(1), 8, 1), to_float32),
-    "atan, float64": (_odd(lambda x: x.atan(), arb(1), 20, 1), _double),
-    "asin": (_odd(lambda x: x.asin(), arb("0.5"), 4, 1), to_float32),
-    "asin, float64": (_odd(lambda x: x.asin(), arb("0.5"), 12, 1), _double),
-    "log((1 + s) / (1 - s))": (_odd(_atanh2, arb("0.2005"), 3, 2), to_float32),
-    "log((1 + s) / (1 - s)), float64": (_odd(_atanh2, arb("0.2005"), 8, 2), _double),
+    "ERF_FAR": (_erf_far(arb(1), arb(4), 6), to_float32),
+    "ERF_NEAR_FAST": (_odd(lambda x: x.erf(), arb("0.8"), 3, None), to_float32),
+    "ERF_FAR_FAST": (_erf_far(arb("0.8"), arb("3.5"), 3), to_float32),
+    "ERFCX": (_erfcx_in_q(2, 10), to_float32),
+    "ERFCX_DOUBLE": (_erfcx_in_q(4, 22), _double),
+    "ERFCX_FAST": (_erfcx_in_r(arb("2.53"), 6), to_float32),
+    "SIN": (_odd(lambda x: x.sin(), QUARTER_PI, 2, 1), to_float32),
+    "SIN_FAST": (_odd(lambda x: x.sin(), QUARTER_PI, 1, 1), to_float32),
+    "COS": (_cos_tail(2), to_float32),
+    "COS_FAST": (_cos_tail(1), to_float32),
+    "ATAN": (_odd(lambda x: x.atan(), arb(1), 8, 1), to_float32),
+    "ATAN_DOUBLE": (_odd(lambda x: x.atan(), arb(1), 20, 1), _double),
+    "ASIN": (_odd(lambda x: x.asin(), arb("0.5"), 4, 1), to_float32),
+    "ASIN_DOUBLE": (_odd(lambda x: x.asin(), arb("0.5"), 12, 1), _double),
+    "ATANH": (_odd(_atanh2, arb("0.2005"), 3, 2), to_float32),
+    "ATANH_DOUBLE": (_odd(_atanh2, arb("0.2005"), 8, 2), _double),
 }
-"""What to fit, and to which type its coefficients round."""
+"""What to fit, by the name in `_math.py`, and to which type its coefficients round."""
 
 
 def main(names: list[str]) -> None:
