@@ -20,6 +20,7 @@ from dsl.program import Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.guard import propagate_nan, settle_ends
 from dsl.rewrite.patch import patch_at_zero
+from dsl.rewrite.rules import RULES
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.schedule import schedule
@@ -56,7 +57,7 @@ def compile_activation(activation: Activation) -> Stages:
         schedule(label, root, activation.input, parameters, activation.names)
         for label, root in zip(("value", "gradient", "curvature"), stabilised, strict=True)
     ]
-    program = Program(functions[0], functions[1], functions[2], tuple((name, "") for name in names))
+    program = Program(functions[0], functions[1], functions[2], tuple((name, RULES[name].why) for name in names))
     return Stages(activation, derived, simplified, stabilised, program)
 
 

@@ -221,6 +221,7 @@ class Canonical:
                 assert gen.argument is not None
                 value = value - Rational.number(coefficient) * self.field.value(gen)
                 factor = factor * gen.argument ** int(coefficient)
+                self.field.fired["power of an exponentiated logarithm"] = None
         return value, factor
 
     def logarithm(self, value: Rational) -> Rational | None:

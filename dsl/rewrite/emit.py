@@ -21,7 +21,7 @@ from math import gcd
 
 from flint import fmpq
 
-from dsl.expr import ONE, Apply, Expr, Number, Symbol, call, postorder, substitute
+from dsl.expr import ONE, Apply, Expr, Number, Symbol, call, is_op, postorder, substitute
 from dsl.rewrite.compensate import exponent
 from dsl.rewrite.field import (
     CAPACITY,
@@ -142,7 +142,7 @@ class Speller:
         self.field = field
         self.units = units
         self.magnitude = magnitude
-        self.fired: dict[str, None] = {}
+        self.fired: dict[str, None] = dict(field.fired)
 
     # -- quotients ---------------------------------------------------------------------------------------
 
@@ -150,6 +150,8 @@ class Speller:
         """A quotient as a product of stable factors."""
         above = self._factors(value.num)
         below = self._factors(value.den)
+        if any(value.den.degrees()[gen.index] > 0 for gen in self.field.of_kind("exp")):
+            self.fired["quotient in a decaying exponential"] = None
         tails = dict(above.tails)
         for index, power in below.tails.items():
             tails[index] = tails.get(index, 0) - power
@@ -185,7 +187,8 @@ class Speller:
         """The expression of a product; tails come last, in halves where the rest may be large."""
         above = [f for f, n in parts.above for _ in range(n)] if not parts.safe_below else []
         above = above or [_power(f, n) for f, n in parts.above]
-        below = [_power(f, n) for f, n in parts.below]
+        below = [f for f, n in parts.below for _ in range(n)] if not parts.safe_below else []
+        below = below or [_power(f, n) for f, n in parts.below]
         tails = parts.tails
         if parts.small:
             above += [_power(Symbol(f"%exp{i}"), p) for i, p in tails if p > 0]
@@ -209,7 +212,7 @@ class Speller:
             self.fired["growing exponential in halves"] = None
             return Symbol(f"%half-{index}:{-power}")
         whole, odd = divmod(power, 2)
-        self.fired["decaying exponential applied last, in halves"] = None
+        self.fired["decaying exponential last, in halves"] = None
         return _multiply([Symbol(f"%exp{index}")] * whole + [Symbol(f"%half{index}")] * odd)
 
     def _has_magnitude(self, value: Rational) -> bool:
@@ -315,7 +318,7 @@ class Speller:
             common = min(key[index] for key in raised)
             if common == 0:
                 continue
-            self.fired["erfc(v) = exp(-v*v) * erfcx(v)"] = None
+            self.fired["scaled erfc"] = None
             poly = from_terms(
                 {key[:index] + (key[index] - common,) + key[index + 1 :]: v for key, v in raised.items()}
             )
@@ -389,7 +392,7 @@ class Speller:
         limit = self.limit()
         if limit is None:
             return self.magnitude
-        self.fired["magnitude held where its exponential is zero"] = None
+        self.fired["magnitude held"] = None
         return call("min", self.magnitude, limit)
 
     def limit(self) -> int | None:
@@ -417,7 +420,9 @@ class Speller:
     def log(self, gen: Generator, style: Style) -> Expr:
         assert gen.argument is not None
         if gen.positive:
-            self.fired["log(1 + u) = log1p(u)"] = None
+            exps = [gen.index for gen in self.field.of_kind("exp")]
+            inner = any(poly.degrees()[i] > 0 for poly in (gen.argument.num, gen.argument.den) for i in exps)
+            self.fired["logarithm of a quotient of exponentials" if inner else "log1p"] = None
             return call("log1p", self.quotient(gen.argument - Rational.number(1)))
         return call("log", self.quotient(gen.argument))
 
@@ -443,7 +448,7 @@ class Speller:
         lead = {k[:magnitudes[0]] + (0,) + k[magnitudes[0] + 1 :]: v for k, v in terms(value.num).items() if k[magnitudes[0]] == degree}
         if degree < 2 or degree % 2 or any(gen.kind in ("exp", "erfc", "log", "sqrt") for gen in self._used(value)):
             return root
-        self.fired["sqrt of a square that would overflow"] = None
+        self.fired["root of a square"] = None
         size = self.magnitude if self.magnitude is not own else call("abs", own)
         far = _times(_root_of(self.spell(lead, Style())), _power(size, degree // 2))
         return call("where", call("lt", size, 2 ** (124 // degree)), root, far)
@@ -498,7 +503,15 @@ def _is_placeholder(node: Expr) -> bool:
 
 
 def _may_be_large(node: Expr) -> bool:
-    return any(isinstance(leaf, Symbol) and leaf.name[0] != "%" for leaf in postorder(node))
+    """Whether a value may come near the end of the range: arithmetic on an input that nothing bounds."""
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Symbol) and part.name[0] != "%":
+            return True
+        if is_op(part, "add", "sub", "mul", "neg", "sqrt", "abs", "where"):
+            pending.extend(part.args)
+    return False
 
 
 def _content(poly: Poly) -> Fraction:

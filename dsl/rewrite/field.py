@@ -180,6 +180,8 @@ class Field:
         self.known_signs: dict[Hashable, int] = {}
         self.split: tuple[Rational, Rational] | None = None
         """A quantity of unknown sign that the cases assume signs of, and the generator of its magnitude."""
+        self.fired: dict[str, None] = {}
+        """The rules that were used on the way into the field."""
         self._by_key: dict[Hashable, Generator] = {}
 
     def generator(self, key: Hashable, make: Callable[[int], Generator]) -> Generator:

@@ -142,7 +142,7 @@ def _bernstein(field: Field, poly: Poly, gen: Generator) -> Form:
     for key, value in terms(poly).items():
         total = total + from_terms({key: value}) * one ** (degree - key[gen.index])
     sign = field.poly_sign(total)
-    rule = "a polynomial in exp(-u) in terms of exp(-u) and 1 - exp(-u)"
+    rule = "Bernstein form"
     if sign:
         return Form(total * constant(sign), sign, spare=gen.index, rules=(rule,))
     return Form(total, 1, spare=gen.index, safe=False, rules=(rule,))
@@ -160,7 +160,7 @@ def _conjugate(field: Field, poly: Poly, gen: Generator) -> Iterator[Form]:
     above = from_terms(without) ** 2 - slope**2 * gen.argument.num
     signs = field.poly_sign(above), field.poly_sign(other)
     if signs[0] and signs[1]:
-        rule = "a difference with a root over its conjugate"
+        rule = "conjugate"
         sign = signs[0] * signs[1]
         yield Form(above * constant(signs[0]), sign, below=other * constant(signs[1]), rules=(rule,))
 
@@ -196,7 +196,7 @@ def _sums(form: Form, sample: dict[int, float]) -> tuple[float, float]:
 
 
 _WHY = {
-    "exp": "1 - exp(-u) = -expm1(-u)",
-    "erfc": "1 - erfc(u) = erf(u)",
-    "sqrt": "sqrt(1 + u) - 1 = u / (sqrt(1 + u) + 1)",
+    "exp": "expm1",
+    "erfc": "erf",
+    "sqrt": "root minus one",
 }
