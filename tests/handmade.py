@@ -41,10 +41,10 @@ def activation(
 ) -> tuple[Activation, Program]:
     """An activation of x and the program for it."""
     names = tuple(parameter.name for parameter in parameters)
-    functions = [
+    value, gradient, curvature = (
         Function(label, "x", names, constants, own_steps, body)
         for label, own_steps, body in zip(("value", "gradient", "curvature"), steps, bodies, strict=True)
-    ]
+    )
     spec = Activation(
         name,
         ("x",),
@@ -57,7 +57,8 @@ def activation(
         requires=requires,
         aliases=aliases,
     )
-    return spec, Program(*functions, rewrites=(("one exponential", "exp(-abs(x)) cannot overflow"),))
+    rules = (("one exponential", "exp(-abs(x)) cannot overflow"),)
+    return spec, Program(value, gradient, curvature, rules)
 
 
 def _silu() -> tuple[Activation, Program]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import handmade
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from tests import handmade
 
 Function = Callable[[Tensor], Tensor]
 EXTREMES = [-1e4, -300.0, -95.0, -0.5, 0.0, 1e-30, 0.5, 95.0, 1e4, float("inf"), -float("inf")]

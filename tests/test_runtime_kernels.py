@@ -13,10 +13,11 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import handmade
 import pytest
 import torch
 from torch import Tensor
+
+from tests import handmade
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process that the first test starts")
