@@ -559,7 +559,7 @@ def sin(x, fast: tl.constexpr):
 
     Method: the nearest multiple of pi / 2 is taken off in three parts up to 2^17, in integers beyond; then a
     polynomial. float64 is Triton's own. Special cases: NaN at infinity.
-    Accuracy: 2.27 ulp at 9.068e21; fast, 0.5 * 2^-17, or 2^-29 absolute beyond 2^17.
+    Accuracy: 2.27 ulp at 9.068e21; fast, 0.8 * 2^-17, or 0.8 * 2^-29 absolute if that is more.
     """
     if x.dtype == tl.float64:
         y = tl.sin(x)
