@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.expr import PI, Apply, Expr, Number, Symbol, postorder
 from dsl.rewrite.field import (
     UNIT,
     Field,
@@ -27,6 +27,9 @@ from dsl.rewrite.field import (
 )
 
 MAX_POWER = 16
+
+LARGEST_CONSTANT = 20
+"""Constants in exponents are taken out up to this size: larger ones might overflow on their own."""
 
 Condition = bool | Expr
 
@@ -166,9 +169,11 @@ class Canonical:
         for gen in tuple(self.field.generators):
             if gen.argument is None or gen.kind not in ("sqrt", "constant"):
                 continue
-            if value.num.degrees()[gen.index] > 1 or value.den.degrees()[gen.index] > 1:
-                above = self._reduce_poly(value.num, gen)
-                value = above / self._reduce_poly(value.den, gen)
+            if value.num.degrees()[gen.index] > 1:
+                value = self._reduce_poly(value.num, gen) / Rational(value.den, constant(1))
+            # A denominator keeps its factors: (1 + s)**2 would be lost in s*s = 1 + x*x.
+            if _lowest(value.den, gen.index) > 1:
+                value = Rational(value.num, constant(1)) / self._reduce_poly(value.den, gen)
         return value
 
     def _reduce_poly(self, poly: object, gen: Generator) -> Rational:
@@ -188,6 +193,7 @@ class Canonical:
         if value.is_zero:
             return factor
         value = self.measured(value)
+        value, factor = self._split_constant(value, factor)
         number = value.as_number()
         if number is not None:
             node = Apply("exp", Number(number))
@@ -197,7 +203,7 @@ class Canonical:
             ratio = (value / gen.argument).as_number()
             if ratio is not None and (ratio * UNIT).denominator == 1 and abs(ratio) <= MAX_POWER:
                 return factor * self._exp_power(gen, int(ratio * UNIT))
-        sign = self.field.sign(value, weak=True)
+        sign = self.field.surely(value, weak=True)
         if sign is None:
             self.undetermined.append(value)
         base = -value if sign == 1 else value
@@ -205,6 +211,16 @@ class Canonical:
             ("exp", base.key), lambda i: Generator(i, "exp", True, None, base, argument_decays=sign is not None)
         )
         return factor * self._exp_power(gen, -UNIT if sign == 1 else UNIT)
+
+    def _split_constant(self, value: Rational, factor: Rational) -> tuple[Rational, Rational]:
+        """exp(u + c) = exp(c) * exp(u) for a small number c, so that exp(x) and exp(x - 1) are one unknown."""
+        if not value.den.is_constant() or value.as_number() is not None:
+            return value, factor
+        free = terms(value.num).get((0,) * len(value.num.degrees()), Fraction(0))
+        if not free or abs(free) > LARGEST_CONSTANT:
+            return value, factor
+        constant_part = self.constant(Apply("exp", Number(free)))
+        return value - Rational.number(free), factor * constant_part
 
     def _exp_power(self, gen: Generator, power: int) -> Rational:
         raised = Rational(generator(gen.index) ** abs(power), constant(1))
@@ -259,7 +275,7 @@ class Canonical:
     def error_function(self, value: Rational) -> Rational | None:
         """erf(u) = 1 - erfc(u) for u > 0; odd."""
         value = self.measured(value)
-        sign = self.field.sign(value)
+        sign = self.field.surely(value)
         if sign is None:
             self.undetermined.append(value)
             return None
@@ -279,9 +295,20 @@ class Canonical:
         ratio = (value / quantity).as_number()
         return value if ratio is None else size * Rational.number(ratio * self.case.split_sign)
 
+    def arctangent(self, value: Rational) -> Rational | None:
+        """atan(u) = pi/2 - acot(u) for u > 0; odd."""
+        value = self.measured(value)
+        sign = self.field.surely(value)
+        if sign is None:
+            return None
+        size = value if sign == 1 else -value
+        gen = self.field.generator(("acot", size.key), lambda i: Generator(i, "acot", True, None, size))
+        angle = self.constant(PI) * Rational.number(Fraction(1, 2)) - self.field.value(gen)
+        return angle if sign == 1 else -angle
+
     def absolute(self, node: Apply, value: Rational) -> Rational | None:
         value = self.measured(value)
-        sign = self.field.sign(value, weak=True)
+        sign = self.field.surely(value, weak=True)
         if sign is None:
             self.undetermined.append(value)
             return self.atom(node, positive=False)
@@ -356,6 +383,7 @@ _RULES: dict[str, Callable[..., Rational | None]] = {
     "exp": lambda self, node, a: self.reduce(self.exponential(a)),
     "log": lambda self, node, a: self.logarithm(a),
     "erf": lambda self, node, a: self.error_function(a),
+    "atan": lambda self, node, a: self.arctangent(a),
     "abs": lambda self, node, a: self.absolute(node, a),
     "sign": lambda self, node, a: self.signum(a),
     "max": _extreme(True),

@@ -417,6 +417,13 @@ class Speller:
             return scaled
         return scaled * self.spell(terms(self._deflate(gen.partner.num)), Style())
 
+    def acot(self, gen: Generator, style: Style) -> Expr:
+        """acot(u) = atan(1/u) for u > 0, or its complement atan(u)."""
+        assert gen.argument is not None
+        if gen.index in style.switched:
+            return call("atan", self.quotient(gen.argument))
+        return call("atan", self.quotient(gen.argument.inverse()))
+
     def log(self, gen: Generator, style: Style) -> Expr:
         assert gen.argument is not None
         if gen.positive:
@@ -502,7 +509,7 @@ def _is_placeholder(node: Expr) -> bool:
     return isinstance(node, Symbol) and node.name[0] == "%"
 
 
-def _may_be_large(node: Expr) -> bool:
+def may_be_large(node: Expr) -> bool:
     """Whether a value may come near the end of the range: arithmetic on an input that nothing bounds."""
     pending = [node]
     while pending:
@@ -648,11 +655,12 @@ def _scale(coefficient: Fraction, node: Expr) -> Expr:
         return node
     if coefficient == -1:
         return -node
-    if abs(coefficient) < 1 and isinstance(node, Apply) and node.op == "add" and _may_be_large(node):
+    if abs(coefficient) < 1 and isinstance(node, Apply) and node.op in ("add", "sub") and may_be_large(node):
         # A sum near the end of the range, halved after it was rounded to infinity, would stay infinite.
-        return _add(_scale(coefficient, node.args[0]), _scale(coefficient, node.args[1]))
+        a, b = (_scale(coefficient, arg) for arg in node.args)
+        return _add(a, b) if node.op == "add" else _add(a, -b)
     return Number(coefficient) if node is ONE else Number(coefficient) * node
 
 
-_ORDER = ("exp", "erfc", "sqrt", "log", "atom", "symbol", "size", "magnitude", "constant")
-_LEAVES = {"erfc": Speller.erfc, "log": Speller.log, "sqrt": Speller.sqrt}
+_ORDER = ("exp", "erfc", "acot", "sqrt", "log", "atom", "symbol", "size", "magnitude", "constant")
+_LEAVES = {"erfc": Speller.erfc, "acot": Speller.acot, "log": Speller.log, "sqrt": Speller.sqrt}

@@ -21,7 +21,7 @@ from typing import Any
 
 from flint import Ordering, arb, ctx, fmpq, fmpq_mpoly_ctx
 
-from dsl.expr import Expr, postorder
+from dsl.expr import PI, Expr, postorder
 from dsl.ops import OPS
 
 CAPACITY = 24
@@ -229,9 +229,9 @@ class Field:
         above, below = self.poly_sign(value.num, weak), self.poly_sign(value.den)
         return None if above is None or below is None else above * below
 
-    def surely(self, value: Rational) -> int | None:
+    def surely(self, value: Rational, weak: bool = False) -> int | None:
         """The sign of a quotient, looking through complements such as 1 - exp(-u) > 0 as well."""
-        sign = self.sign(value)
+        sign = self.sign(value, weak)
         if sign is not None:
             return sign
         above = next((s for _, s in self.one_signed_forms(value.num)), None)
@@ -252,7 +252,7 @@ class Field:
         """Whether a generator has a complement that is positive and cheap to evaluate accurately."""
         if gen.kind == "sqrt":
             return self.root_offset(gen) is not None
-        return gen.kind == "erfc" or (gen.kind == "exp" and gen.argument_decays)
+        return gen.kind in ("erfc", "acot") or (gen.kind == "exp" and gen.argument_decays)
 
     def root_offset(self, gen: Generator) -> Fraction | None:
         """c where the generator is sqrt(c*c + something positive)."""
@@ -275,9 +275,15 @@ class Field:
                 offset = self.root_offset(gen)
                 assert offset is not None
                 replacement[i] = constant(offset) + replacement[i]
+            elif gen.kind == "acot":
+                replacement[i] = self._half_pi() - replacement[i]
             else:
                 replacement[i] = constant(1) - replacement[i]
         return poly.compose(*replacement)
+
+    def _half_pi(self) -> Poly:
+        gen = self.generator(PI, lambda i: Generator(i, "constant", True, PI))
+        return generator(gen.index) * constant(Fraction(1, 2))
 
     def record_sign(self, value: Rational, sign: int) -> None:
         """Assume the sign of a quotient (a case of a split)."""

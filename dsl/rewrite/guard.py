@@ -118,14 +118,14 @@ def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:
 
 def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
     """The limit at an infinity, as far as exact values at growing points show it; None where they do not."""
-    for far_out in ((2**60, 2**61, 2**120, 2**121), (128, 181, 256, 512), (16, 23, 32, 64)):
+    for far_out in ((2**60, 2**61, 2**400, 2**401), (2**60, 2**61, 2**120, 2**121), (128, 181, 256, 512), (16, 23, 32, 64)):
         points = [probe(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
         if all(point is not None for point in points):
             break
     else:
         return None
     near, next_near, far, next_far = (float(point) for point in points)
-    if abs(far - near) <= 1e-15 * abs(far) or max(abs(far), abs(next_far)) < 1e-30:
+    if abs(far - next_far) <= 1e-15 * abs(far) or max(abs(far), abs(next_far)) < 1e-30:
         return 0.0 if abs(far) < 1e-30 else far
     if abs(far) > 1e5 and abs(next_far) > 1.5 * abs(far) and abs(far) > 1e5 * abs(near):
         return math.copysign(math.inf, far) if (far > 0) == (next_far > 0) else None

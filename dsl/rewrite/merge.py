@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
 from dsl.ops import where
-from dsl.rewrite.emit import Product, Speller, _multiply, _power, _scale, _times, divided, scaled_by
+from dsl.rewrite.emit import Product, Speller, _multiply, _power, _scale, _times, divided, may_be_large, scaled_by
 from dsl.rewrite.field import Rational, terms
 
 
@@ -101,8 +101,9 @@ def _products(speller: Speller, condition: Expr, x: Symbol, plus: Product, minus
     if plus.constants != minus.constants:
         constants = ()
         above_plus, above_minus = _with_constants(above_plus, plus), _with_constants(above_minus, minus)
-    if abs(scale_plus) == abs(scale_minus) and (shared or abs(scale_plus) >= 1):
-        # A factor below one is multiplied into something before sums are rounded to infinity.
+    large = any(may_be_large(node) for node in (*above_plus, *above_minus))
+    if abs(scale_plus) == abs(scale_minus) and (shared or abs(scale_plus) >= 1 or not large):
+        # A factor below one is multiplied into large sums before these are rounded to infinity.
         scale = scale_plus if scale_plus == scale_minus else abs(scale_plus)
         scale_plus, scale_minus = scale_plus / scale, scale_minus / scale
     below_plus, below_minus = dict(plus.below), dict(minus.below)

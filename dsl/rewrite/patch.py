@@ -39,7 +39,8 @@ WANTED = 6.0
 WIDEST = Fraction(2)
 """The widest interval is |x| < 2."""
 
-NARROWEST = Fraction(1, 2**20)
+NARROWEST = Fraction(1, 2**10)
+"""The narrowest interval."""
 
 PRECISIONS = (2.0**-17, 2.0**-26, 2.0**-55)
 """Relative errors of the fits for 16-bit types, float32 and float64."""
@@ -109,7 +110,7 @@ def _radius(root: Expr, f: Callable[[Fraction], Any | None], input: str) -> Frac
     first = next((k for k in reversed(EXPONENTS) if errors[k] > WANTED), EXPONENTS[-1])
     for k in reversed([k for k in EXPONENTS if k < first]):
         if errors[k] <= WANTED:
-            return STEPS[0] / 2**k
+            return max(STEPS[0] / 2**k, NARROWEST)
     return WIDEST
 
 

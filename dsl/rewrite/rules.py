@@ -74,6 +74,13 @@ _ROWS = (
         high=8.0,
     ),
     Rule(
+        "arc tangent of the reciprocal",
+        "pi / 2 - atan(u)",
+        "atan(1 / u)",
+        "for large u the difference cancels: atan(1e8) is pi/2 in float32",
+        low=0.01,
+    ),
+    Rule(
         "root minus one",
         "sqrt(1 + u) - 1",
         "u / (sqrt(1 + u) + 1)",

@@ -75,7 +75,8 @@ def _row(
         row[gen.index] = float(value)
         if field.has_complement(gen):
             offset = field.root_offset(gen) if gen.kind == "sqrt" else None
-            row[-1 - gen.index] = float(1 - value if offset is None else value - ball(offset))
+            one = arb.pi() / 2 if gen.kind == "acot" else arb(1)
+            row[-1 - gen.index] = float(one - value if offset is None else value - ball(offset))
     return row
 
 
@@ -99,6 +100,7 @@ def _evaluate(value: Rational, known: dict[int, Any]) -> Any | None:
 _KINDS: dict[str, Callable[[Generator, Any], Any]] = {
     "exp": lambda gen, u: (u / UNIT).exp(),
     "erfc": lambda gen, u: u.erfc(),
+    "acot": lambda gen, u: (1 / u).atan(),
     "sqrt": lambda gen, u: u.sqrt(),
     "constant": lambda gen, u: u.sqrt(),
     "log": lambda gen, u: u.log(),

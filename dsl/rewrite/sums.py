@@ -158,11 +158,10 @@ def _conjugate(field: Field, poly: Poly, gen: Generator) -> Iterator[Form]:
     other = from_terms(without) - from_terms(with_root)
     slope = from_terms({key[: gen.index] + (0,) + key[gen.index + 1 :]: v for key, v in with_root.items()})
     above = from_terms(without) ** 2 - slope**2 * gen.argument.num
-    signs = field.poly_sign(above), field.poly_sign(other)
-    if signs[0] and signs[1]:
-        rule = "conjugate"
-        sign = signs[0] * signs[1]
-        yield Form(above * constant(signs[0]), sign, below=other * constant(signs[1]), rules=(rule,))
+    up, down = field.poly_sign(above), field.poly_sign(other)
+    if down:
+        below = other * constant(down)
+        yield Form(above * constant(up or 1), (up or 1) * down, below=below, safe=bool(up), rules=("conjugate",))
 
 
 def _harm(form: Form, samples: list[dict[int, float]]) -> float:
@@ -198,5 +197,6 @@ def _sums(form: Form, sample: dict[int, float]) -> tuple[float, float]:
 _WHY = {
     "exp": "expm1",
     "erfc": "erf",
+    "acot": "arc tangent of the reciprocal",
     "sqrt": "root minus one",
 }
