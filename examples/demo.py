@@ -1,6 +1,6 @@
 """The main job, shown: two specs, their modules, exact values, PyTorch's values, and a network that trains.
 
-In: the specs and the generated package of this repository. Out: tables on standard output. `make demo` runs it.
+In: the specs and the generated package of this repository. Out: tables on standard output (`make demo`).
 """
 
 from __future__ import annotations
