@@ -14,7 +14,7 @@ from dsl.expr import Expr
 
 @dataclass(frozen=True)
 class Parameter:
-    """A hyperparameter: an argument of the function and of the module's constructor, a number at each call."""
+    """A hyperparameter: an argument of the function and of the module's constructor, a number at a call."""
 
     name: str
     default: Fraction | None

@@ -117,7 +117,7 @@ class Symbol(Expr):
 class Apply(Expr):
     """An operation, named as in `dsl.ops.OPS`, applied to operands."""
 
-    __slots__ = ("op", "_args")
+    __slots__ = ("_args", "op")
     op: str
     _args: tuple[Expr, ...]
 
