@@ -15,7 +15,6 @@ from typing import Any
 from dsl.expr import Apply, Expr, Number, Symbol, postorder
 from dsl.program import Function
 
-
 FLOAT32_MAX = 3.4028234663852886e38
 FLOAT32_MIN = 1.401298464324817e-45
 
@@ -151,6 +150,7 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "expm1": math.expm1,
     "log": _log,
     "log1p": _log1p,
+    "log1p_unit": _log1p,
     "sin": math.sin,
     "cos": math.cos,
     "asin": math.asin,

@@ -193,6 +193,7 @@ _DEFINED_FUNCTIONS = (
     ),
 )
 
+
 def _erfcx(x: Any) -> Any:
     return (x * x).exp() * x.erfc()
 
@@ -201,6 +202,7 @@ def _erfcx(x: Any) -> Any:
 # they stand for; error terms are exactly zero in exact arithmetic.
 _MACHINE_OPERATIONS = (
     Op("exp_sum", "rr:r", "exp(a + b), b a correction of a", lambda a, b: (a + b).exp(), spec=False),
+    Op("log1p_unit", "r:r", "log(1 + x) for x in [0, 1]", lambda x: x.log1p(), spec=False),
     Op("erfcx", "r:r", "exp(x * x) * erfc(x)", _erfcx, spec=False),
     Op("ratio", "rr:r", "a / b, b well inside the range", lambda a, b: a / b, spec=False),
     Op("copysign", "rr:r", "a with the sign of b", spec=False),
@@ -212,7 +214,9 @@ _MACHINE_OPERATIONS = (
     Op("trailing", "r:r", "a constant beyond its first 24 bits", lambda a: a * 0, spec=False),
 )
 
-OPS: dict[str, Op] = {row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS}
+OPS: dict[str, Op] = {
+    row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS
+}
 """Every operation by name."""
 
 FUNCTIONS: tuple[str, ...] = tuple(name for name, row in OPS.items() if row.spec)

@@ -201,6 +201,7 @@ _NAMES = {
     "expm1": "m",
     "log": "l",
     "log1p": "l",
+    "log1p_unit": "l",
     "erf": "e",
     "erfcx": "w",
     "sqrt": "root",

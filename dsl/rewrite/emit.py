@@ -430,7 +430,8 @@ class Speller:
             exps = [gen.index for gen in self.field.of_kind("exp")]
             inner = any(poly.degrees()[i] > 0 for poly in (gen.argument.num, gen.argument.den) for i in exps)
             self.fired["logarithm of a quotient of exponentials" if inner else "log1p"] = None
-            return call("log1p", self.quotient(gen.argument - Rational.number(1)))
+            excess = self.product(gen.argument - Rational.number(1))
+            return call("log1p_unit" if excess.small else "log1p", self.compose(replace(excess, small=True)))
         return call("log", self.quotient(gen.argument))
 
     def sqrt(self, gen: Generator, style: Style) -> Expr:
@@ -518,6 +519,9 @@ def may_be_large(node: Expr) -> bool:
             return True
         if is_op(part, "add", "sub", "mul", "neg", "sqrt", "abs", "where"):
             pending.extend(part.args)
+        elif is_op(part, "max", "min"):
+            # One bound holds one side only; an interval is max(min(x, c), -c).
+            pending.extend(arg for arg in part.args if not is_op(arg, "max", "min", "abs"))
     return False
 
 
@@ -614,8 +618,13 @@ def divided(
     if not below:
         return scaled_by(coefficient, constants, above)
     if safe_below:
-        return call("ratio", scaled_by(coefficient, constants, above), _multiply(below))
-    above, quotients = list(above), []
+        large = [factor for factor in above if may_be_large(factor)]
+        small = [factor for factor in above if not may_be_large(factor)]
+        if not large or not small:
+            return call("ratio", scaled_by(coefficient, constants, above), _multiply(below))
+        quotient = call("ratio", _multiply(small), _multiply(below))
+        return scaled_by(coefficient, constants, [*large, quotient])
+    above, quotients = sorted(above, key=may_be_large), []
     for factor in below:
         quotients.append(call("div", above.pop() if above else ONE, factor))
     return scaled_by(coefficient, constants, [*above, *quotients])

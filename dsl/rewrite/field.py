@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import product as combinations
-from math import isqrt
+from math import gcd, isqrt
 from typing import Any
 
 from flint import Ordering, arb, ctx, fmpq, fmpq_mpoly_ctx
@@ -234,9 +234,18 @@ class Field:
         sign = self.sign(value, weak)
         if sign is not None:
             return sign
-        above = next((s for _, s in self.one_signed_forms(value.num)), None)
-        below = next((s for _, s in self.one_signed_forms(value.den)), None)
+        above = next((s for _, s in self.one_signed_forms(self._whole_powers(value.num))), None)
+        below = next((s for _, s in self.one_signed_forms(self._whole_powers(value.den))), None)
         return None if above is None or below is None else above * below
+
+    def _whole_powers(self, poly: Poly) -> Poly:
+        """The polynomial in the powers of its exponentials that occur, so that complements are theirs."""
+        items = terms(poly)
+        units = [gcd(*(key[i] for key in items)) or 1 for i in range(CAPACITY)]
+        exps = {gen.index for gen in self.of_kind("exp")}
+        return from_terms(
+            {tuple(p // units[i] if i in exps else p for i, p in enumerate(key)): v for key, v in items.items()}
+        )
 
     def one_signed_forms(self, poly: Poly) -> Iterator[tuple[frozenset[int], int]]:
         """Sets of generators whose complements give all terms one sign, fewest first, with that sign."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 from dsl.expr import Apply, Expr, Number, Symbol, call, is_op, postorder, rebuild, substitute, symbols
 from dsl.ieee import evaluate
 from dsl.ops import where
-from dsl.rewrite.probe import probe
+from dsl.rewrite.probe import ball, probe
 
 FAR = 2**60
 """Where an algebraic function has come within float64's rounding of its limit."""
@@ -47,7 +48,9 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     for side in (1, -1):
         limits = [_limit(exact, x, side, setting) for setting in settings]
         if not _is_right(root, exact, x, side, limits, settings):
-            root = _held(root, exact, x, side, limits, settings) or root
+            held = _held(root, exact, x, side, limits, settings)
+            far = None if held else _asymptote(root, exact, x, side)
+            root = held or far or _ended(root, x, side, limits, settings)
     return root
 
 
@@ -96,8 +99,49 @@ def _held(
             for value, limit in zip(reached, limits, strict=True)
         ) and _is_right(held, exact, x, side, limits, settings):
             return held
-    if len(set(limits)) != 1 or limits[0] is None:
+    return None
+
+
+THRESHOLD = 2**30
+"""Beyond it an asymptote c * x**k whose next term is smaller by x**2 is exact to within float64's rounding."""
+
+
+def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
+    """Far out, the function's leading power of x, where it has one and parameters do not enter."""
+    if symbols(exact) != (x.name,):
         return None
+
+    def f(power: int) -> Any | None:
+        return probe(exact, {x.name: Fraction(side) * Fraction(2) ** power})
+
+    far, farther = f(60), f(61)
+    if far is None or farther is None or not far != 0 or not farther != 0:
+        return None
+    slope = math.log2(abs(float(farther / far)))
+    order = round(slope)
+    if abs(slope - order) > 1e-9 or not -8 <= order <= 4:
+        return None
+    scale = far / ball(Fraction(side * 2**60) ** order)
+    for power in (30, 31, 45, 100):
+        value = f(power)
+        leading = scale * ball((Fraction(side) * Fraction(2) ** power) ** order)
+        if value is None or not abs(value - leading) <= abs(value) * 2.0**-52:
+            return None
+    term: Expr = Number(Fraction(float(scale)))
+    for _ in range(abs(order)):
+        term = term * x if order > 0 else term / x
+    return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), term, root)
+
+
+def _ended(
+    root: Expr, x: Symbol, side: int, limits: list[float | None], settings: list[dict[str, Fraction]]
+) -> Expr:
+    """The limit itself at the infinity, where the program does not have it and nothing better is known."""
+    values = [_value(root, x, side * math.inf, setting) for setting in settings]
+    if all(_same(value, limit) for value, limit in zip(values, limits, strict=True)):
+        return root
+    if len(set(limits)) != 1 or limits[0] is None:
+        return root
     limit = limits[0]
     end: Expr = Apply("inf") if math.isinf(limit) else Number(Fraction(abs(limit)))
     infinity: Expr = Apply("inf") if side > 0 else -Apply("inf")

@@ -28,7 +28,7 @@ from dsl.rewrite.simplify import simplify
 LARGEST_PIECE = 400
 """Nodes in a piece that is worth a normal form; larger expressions are treated operand by operand."""
 
-_SIGN_MATTERS = frozenset(("exp", "log", "erf", "abs", "sign", "sqrt", "pow"))
+_SIGN_MATTERS = frozenset(("exp", "log", "erf", "atan", "abs", "sign", "sqrt", "pow"))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ them to be tensors; then all of them become so in the function's first lines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from dsl.program import Function
@@ -38,6 +39,7 @@ _FUNCTIONS = {
     "expm1": "torch.expm1({0})",
     "log": "torch.log({0})",
     "log1p": "torch.log1p({0})",
+    "log1p_unit": "torch.log1p({0})",
     "erf": "torch.erf({0})",
     "erfcx": "_math.erfcx_torch({0})",
     "product_error": "_math.product_error_torch({0}, {1})",
@@ -145,15 +147,17 @@ def _body(function: Function, rename: Mapping[str, str], floats: bool) -> list[s
     names = {function.input: Text(x, ATOM, Kind.VARYING)}
     names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
     names |= {c.name: Text(c.name, ATOM, Kind.STATIC, c.value) for c in function.constants}
-    lines = [f"{c.name} = {literal(c)}  # {c.meaning}" for c in function.constants]
+    lines = []
     if not floats:
         lines += [f"{rename[p]} = {x}.new_full((), {rename[p]})" for p in function.parameters]
     for step in function.steps:
         text = write(step.value, names, table)
         names[step.name] = Text(rename[step.name], ATOM, text.kind, text.value)
         lines.append(f"{rename[step.name]} = {text.source}")
-    result = write(function.result, names, table)
-    return [*lines, f"return {_shaped(result, x)}"]
+    lines.append(f"return {_shaped(write(function.result, names, table), x)}")
+    written = set(re.findall(r"\w+", " ".join(lines)))  # Of a fit, torch takes two of its three tables.
+    constants = [c for c in function.constants if c.name in written]
+    return [*(f"{c.name} = {literal(c)}  # {c.meaning}" for c in constants), *lines]
 
 
 def _lift(arg: Text, x: str) -> Text:

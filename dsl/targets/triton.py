@@ -37,6 +37,7 @@ _FUNCTIONS = {
     "expm1": "_math.expm1({0}, fast)",
     "log": "_math.log({0}, fast)",
     "log1p": "_math.log1p({0}, fast)",
+    "log1p_unit": "_math.log1p_unit({0}, fast)",
     "erf": "_math.erf({0}, fast)",
     "erfcx": "_math.erfcx({0}, fast)",
     "product_error": "_math.product_error({0}, {1})",
