@@ -11,7 +11,9 @@ from dsl.resolve import activations
 from dsl.rewrite.probe import probe
 from dsl.rewrite.rules import RULES, Rule
 
-POINTS = [Fraction(k, 7) for k in range(-210, 211, 3)] + [Fraction(sign, 10**k) for k in (3, 6, 9) for sign in (1, -1)]
+POINTS = [Fraction(k, 7) for k in range(-210, 211, 3)] + [
+    Fraction(sign, 10**k) for k in (3, 6, 9) for sign in (1, -1)
+]
 
 
 def side(text: str) -> Expr:
@@ -26,7 +28,8 @@ def test_both_sides_are_one_function(rule: Rule) -> None:
     for point in POINTS:
         if rule.low <= point <= rule.high:
             a, b = (probe(expr, {"u": point}) for expr in (left, right))
-            assert a is not None and b is not None, point
+            assert a is not None, point
+            assert b is not None, point
             assert abs(a - b) <= abs(a) * 1e-80 + 1e-150, (point, a, b)
             tried += 1
     assert tried > 20
@@ -41,7 +44,7 @@ REFUTED = [
 ]
 
 
-@pytest.mark.parametrize("left, right, point, why", REFUTED)
+@pytest.mark.parametrize(("left", "right", "point", "why"), REFUTED)
 def test_what_is_unsound_has_a_point_that_breaks_it(left: str, right: str, point: Fraction, why: str) -> None:
     a, b = (probe(side(text), {"u": point}) for text in (left, right))
     assert a is None or b is None or abs(a - b) > 1e-6, why

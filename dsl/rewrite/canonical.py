@@ -24,6 +24,7 @@ from dsl.rewrite.field import (
     from_terms,
     generator,
     terms,
+    with_power,
 )
 
 MAX_POWER = 16
@@ -103,9 +104,7 @@ class Canonical:
             gen = self.field.generator("magnitude", lambda i: Generator(i, "magnitude", True, node))
             return self.field.value(gen) if self.case.sign > 0 else -self.field.value(gen)
         positive = node.name in self.field.positive_symbols
-        return self.field.value(
-            self.field.generator(node, lambda i: Generator(i, "symbol", positive, node))
-        )
+        return self.field.value(self.field.generator(node, lambda i: Generator(i, "symbol", positive, node)))
 
     def atom(self, node: Expr, positive: bool = False) -> Rational:
         """A node as a generator of its own."""
@@ -150,7 +149,9 @@ class Canonical:
         fixed = all(self.field.is_constant(m) for m in terms(inner.num))
         gen = self.field.generator(
             ("sqrt", inner.key),
-            lambda i: Generator(i, "constant" if fixed else "sqrt", True, self._spell_root(inner, fixed), inner),
+            lambda i: Generator(
+                i, "constant" if fixed else "sqrt", True, self._spell_root(inner, fixed), inner
+            ),
         )
         return self.field.value(gen) * squares * (self.root(Rational.number(scale)) if scale != 1 else _ONE)
 
@@ -181,7 +182,7 @@ class Canonical:
         total = Rational.number(0)
         powers: dict[int, dict[tuple[int, ...], Fraction]] = {}
         for monomial, coefficient in terms(poly).items():
-            rest = monomial[: gen.index] + (monomial[gen.index] % 2,) + monomial[gen.index + 1 :]
+            rest = with_power(monomial, gen.index, monomial[gen.index] % 2)
             powers.setdefault(monomial[gen.index] // 2, {})[rest] = coefficient
         for half, part in powers.items():
             total = total + Rational(from_terms(part), constant(1)) * gen.argument**half
@@ -208,12 +209,13 @@ class Canonical:
             self.undetermined.append(value)
         base = -value if sign == 1 else value
         gen = self.field.generator(
-            ("exp", base.key), lambda i: Generator(i, "exp", True, None, base, argument_decays=sign is not None)
+            ("exp", base.key),
+            lambda i: Generator(i, "exp", True, None, base, argument_decays=sign is not None),
         )
         return factor * self._exp_power(gen, -UNIT if sign == 1 else UNIT)
 
     def _split_constant(self, value: Rational, factor: Rational) -> tuple[Rational, Rational]:
-        """exp(u + c) = exp(c) * exp(u) for a small number c, so that exp(x) and exp(x - 1) are one unknown."""
+        """exp(u + c) = exp(c) * exp(u) for a small c: exp(x) and exp(x - 1) are one unknown."""
         if not value.den.is_constant() or value.as_number() is not None:
             return value, factor
         free = terms(value.num).get((0,) * len(value.num.degrees()), Fraction(0))
@@ -232,7 +234,9 @@ class Canonical:
         if not value.den.is_constant():
             return value, factor
         for gen in tuple(self.field.of_kind("log")):
-            coefficient = terms(value.num).get(tuple(int(i == gen.index) for i in range(len(value.num.degrees()))))
+            coefficient = terms(value.num).get(
+                tuple(int(i == gen.index) for i in range(len(value.num.degrees())))
+            )
             if coefficient and coefficient.denominator == 1 and abs(coefficient) <= MAX_POWER:
                 assert gen.argument is not None
                 value = value - Rational.number(coefficient) * self.field.value(gen)
@@ -356,7 +360,12 @@ def _spell_constant(value: Rational, field: Field) -> Expr:
 
 def _arith(op: str) -> Callable[..., Rational | None]:
     def rule(self: Canonical, node: Apply, a: Rational, b: Rational) -> Rational:
-        value = {"add": Rational.__add__, "sub": Rational.__sub__, "mul": Rational.__mul__, "div": Rational.__truediv__}[op](a, b)
+        value = {
+            "add": Rational.__add__,
+            "sub": Rational.__sub__,
+            "mul": Rational.__mul__,
+            "div": Rational.__truediv__,
+        }[op](a, b)
         return self.reduce(value)
 
     return rule
@@ -433,5 +442,3 @@ _CONDITIONS: dict[str, Callable[[Canonical, Apply], bool | None]] = {
     "true": lambda self, node: True,
     "false": lambda self, node: False,
 }
-
-

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dsl.expr import ONE, ZERO, Expr, Number, call
-from dsl.rewrite.field import Rational, terms
+from dsl.rewrite.field import Rational, terms, with_power
 from dsl.rewrite.style import Style
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ class Sum:
 def exponent(speller: Speller, value: Rational) -> Sum:
     """The value of a quotient as a compensated sum; plain where it is no polynomial."""
     exact = ("magnitude", "symbol", "size", "constant")
-    if any(speller.field.generators[i].kind not in exact for key in terms(value.num) for i, p in enumerate(key) if p):
+    if any(
+        speller.field.generators[i].kind not in exact
+        for key in terms(value.num)
+        for i, p in enumerate(key)
+        if p
+    ):
         return Sum(speller.quotient(value))
     if any(not speller.field.is_constant(key) for key in terms(value.den)):
         return Sum(speller.quotient(value))
@@ -47,7 +52,7 @@ def exponent(speller: Speller, value: Rational) -> Sum:
 
 
 def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below: Expr) -> Sum:
-    """Horner's rule over one generator after the other, each operation error-free; `below` divides constants."""
+    """Horner's rule, each operation error-free; `below` divides the constants."""
     used = {
         i for key in items for i, p in enumerate(key) if p and speller.field.generators[i].kind != "constant"
     }
@@ -58,7 +63,7 @@ def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below:
     leaf = Sum(speller.leaf(speller.field.generators[index], Style()))
     groups: dict[int, dict[tuple[int, ...], Fraction]] = {}
     for key, value in items.items():
-        groups.setdefault(key[index], {})[key[:index] + (0,) + key[index + 1 :]] = value
+        groups.setdefault(key[index], {})[with_power(key, index, 0)] = value
     result: Sum | None = None
     previous = 0
     for power in sorted(groups, reverse=True):
@@ -128,4 +133,8 @@ def _negate(a: Sum) -> Sum:
 
 def _is_power_of_two(value: Fraction) -> bool:
     size = abs(value)
-    return size > 0 and (size.numerator & (size.numerator - 1)) == 0 and (size.denominator & (size.denominator - 1)) == 0
+    return (
+        size > 0
+        and (size.numerator & (size.numerator - 1)) == 0
+        and (size.denominator & (size.denominator - 1)) == 0
+    )

@@ -1,14 +1,14 @@
 """Conditions, decided where they are exact.
 
-In: a comparison. Out: an equal condition that floating point decides without rounding: `x + 3 < 6` as `x < 3`,
-`max(x, 0) < 6` as `x < 6`. A kink is then exactly where the mathematics has it.
+In: a comparison. Out: an equal condition that floating point decides without rounding: `x + 3 < 6` as
+`x < 3`, `max(x, 0) < 6` as `x < 6`. A kink is then exactly where the mathematics has it.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from dsl.expr import Apply, Expr, Number, Symbol, call, is_op
+from dsl.expr import Apply, Expr, Number, call, is_op
 from dsl.rewrite.simplify import FALSE, TRUE, simplify
 
 _FLIPPED = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le", "eq": "eq", "ne": "ne"}
@@ -25,6 +25,7 @@ _TESTS = {
 def settle(condition: Expr) -> Expr:
     """The condition with its comparisons solved for what they compare, as far as that is exact.
 
+    >>> from dsl.expr import Symbol
     >>> x = Symbol("x")
     >>> settle(call("lt", x + 3, 6)) is call("lt", x, 3)
     True
@@ -67,7 +68,9 @@ def _step(op: str, left: Expr, limit: Fraction) -> tuple[str, Expr, Fraction] | 
     return _solved_right(op, left.op, a.value, b, limit) if isinstance(a, Number) else None
 
 
-def _solved_left(op: str, arithmetic: str, a: Expr, b: Fraction, limit: Fraction) -> tuple[str, Expr, Fraction] | None:
+def _solved_left(
+    op: str, arithmetic: str, a: Expr, b: Fraction, limit: Fraction
+) -> tuple[str, Expr, Fraction] | None:
     if arithmetic == "add":
         return op, a, limit - b
     if arithmetic == "sub":
@@ -79,7 +82,9 @@ def _solved_left(op: str, arithmetic: str, a: Expr, b: Fraction, limit: Fraction
     return None
 
 
-def _solved_right(op: str, arithmetic: str, a: Fraction, b: Expr, limit: Fraction) -> tuple[str, Expr, Fraction] | None:
+def _solved_right(
+    op: str, arithmetic: str, a: Fraction, b: Expr, limit: Fraction
+) -> tuple[str, Expr, Fraction] | None:
     if arithmetic == "sub":
         return _FLIPPED[op], b, a - limit
     return _solved_left(op, arithmetic, b, a, limit) if arithmetic in ("add", "mul") else None

@@ -1,13 +1,14 @@
 """From a quotient back to an expression that floating point evaluates well.
 
-In: a `Rational` of the field. Out: a `Product` of factors, each spelled so that nothing in it cancels where a
-spelling with that property was found.
+In: a `Rational` of the field. Out: a `Product` of factors, each spelled so that nothing in it cancels,
+where a spelling with that property was found.
 
 Every factor of the numerator and the denominator is looked at alone. If its terms share one sign, it is
 evaluated as it stands (Horner's rule). If not, the same polynomial is tried in the complements of its
 generators, which have cheap and accurate spellings of their own: 1 - exp(-u) = -expm1(-u), 1 - erfc(u) =
-erf(u), sqrt(1 + u) - 1 = u / (sqrt(1 + u) + 1). A decaying exponential that multiplies the whole is kept apart
-as a tail, to be applied last and in two halves: the product then underflows only where its value does.
+erf(u), sqrt(1 + u) - 1 = u / (sqrt(1 + u) + 1). A decaying exponential that multiplies the whole is kept
+apart as a tail, to be applied last and in two halves: the product then underflows only where its value
+does.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from dsl.rewrite.field import (
     from_terms,
     rational_number,
     terms,
+    with_power,
 )
 from dsl.rewrite.samples import sample_generators
 from dsl.rewrite.style import Style
@@ -314,14 +316,12 @@ class Speller:
             raised = {}
             for key, value in terms(poly).items():
                 power = key[index] + key[gen.index] * monomial[index]
-                raised[key[:index] + (power,) + key[index + 1 :]] = value
+                raised[with_power(key, index, power)] = value
             common = min(key[index] for key in raised)
             if common == 0:
                 continue
             self.fired["scaled erfc"] = None
-            poly = from_terms(
-                {key[:index] + (key[index] - common,) + key[index + 1 :]: v for key, v in raised.items()}
-            )
+            poly = from_terms({with_power(key, index, key[index] - common): v for key, v in raised.items()})
             tails[index] = tails.get(index, 0) + common
             scaled.add(gen.index)
         return poly, tails, frozenset(scaled)
@@ -355,9 +355,10 @@ class Speller:
         index = min(used, key=lambda i: (self._rank(i), i))
         groups: dict[int, dict[Monomial, Fraction]] = {}
         for key, value in items.items():
-            groups.setdefault(key[index], {})[key[:index] + (0,) + key[index + 1 :]] = value
+            groups.setdefault(key[index], {})[with_power(key, index, 0)] = value
         if index == SPARE:
-            leaf, vanishing = Symbol(f"%rest{style.spare}"), False
+            leaf: Expr = Symbol(f"%rest{style.spare}")
+            vanishing = False
         else:
             gen = self.field.generators[index]
             leaf = self.leaf(gen, style)
@@ -408,7 +409,8 @@ class Speller:
         return largest or None
 
     def erfc(self, gen: Generator, style: Style) -> Expr:
-        assert gen.argument is not None and gen.partner is not None
+        assert gen.argument is not None
+        assert gen.partner is not None
         argument = self.quotient(gen.argument)
         if gen.index in style.switched:
             return call("erf", argument)
@@ -453,8 +455,16 @@ class Speller:
         if not magnitudes or not value.den.is_constant():
             return root
         degree = int(value.num.degrees()[magnitudes[0]])
-        lead = {k[:magnitudes[0]] + (0,) + k[magnitudes[0] + 1 :]: v for k, v in terms(value.num).items() if k[magnitudes[0]] == degree}
-        if degree < 2 or degree % 2 or any(gen.kind in ("exp", "erfc", "log", "sqrt") for gen in self._used(value)):
+        lead = {
+            with_power(k, magnitudes[0], 0): v
+            for k, v in terms(value.num).items()
+            if k[magnitudes[0]] == degree
+        }
+        if (
+            degree < 2
+            or degree % 2
+            or any(gen.kind in ("exp", "erfc", "log", "sqrt") for gen in self._used(value))
+        ):
             return root
         self.fired["root of a square"] = None
         size = self.magnitude if self.magnitude is not own else call("abs", own)
@@ -630,9 +640,7 @@ def divided(
     return scaled_by(coefficient, constants, [*above, *quotients])
 
 
-def scaled_by(
-    coefficient: Fraction, constants: Iterable[tuple[Expr, int]], factors: Sequence[Expr]
-) -> Expr:
+def scaled_by(coefficient: Fraction, constants: Iterable[tuple[Expr, int]], factors: Sequence[Expr]) -> Expr:
     """coefficient * constants * product(factors), the constants gathered so that they fold into one.
 
     What makes the product smaller is multiplied in first, what makes it larger last: then no partial product

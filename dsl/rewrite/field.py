@@ -68,6 +68,11 @@ def terms(poly: Poly) -> dict[Monomial, Fraction]:
     return {tuple(map(int, key)): rational_number(value) for key, value in poly.to_dict().items()}
 
 
+def with_power(monomial: Monomial, index: int, power: int) -> Monomial:
+    """The monomial with one exponent replaced."""
+    return (*monomial[:index], power, *monomial[index + 1 :])
+
+
 def from_terms(items: dict[Monomial, Fraction]) -> Poly:
     """The inverse of `terms`."""
     return _ring().from_dict({key: fmpq(v.numerator, v.denominator) for key, v in items.items() if v})
@@ -244,7 +249,10 @@ class Field:
         units = [gcd(*(key[i] for key in items)) or 1 for i in range(CAPACITY)]
         exps = {gen.index for gen in self.of_kind("exp")}
         return from_terms(
-            {tuple(p // units[i] if i in exps else p for i, p in enumerate(key)): v for key, v in items.items()}
+            {
+                tuple(p // units[i] if i in exps else p for i, p in enumerate(key)): v
+                for key, v in items.items()
+            }
         )
 
     def one_signed_forms(self, poly: Poly) -> Iterator[tuple[frozenset[int], int]]:

@@ -1,7 +1,9 @@
 """The ends of the number line: NaN in, NaN out, and limits at the infinities.
 
-In: a stabilised expression and its input's name. Out: the same expression, arranged so that a NaN input gives a
-NaN and an infinite one the function's limit, where that exists. Arithmetic does that by itself; a choice does not, because a comparison with NaN is false and picks a
+In: a stabilised expression and the function it stands for. Out: the same expression, arranged so that a NaN
+input gives a NaN, an infinite one the function's limit, and a large one no overflow on the way.
+
+Arithmetic carries a NaN by itself; a choice does not, because a comparison with NaN is false and picks a
 side. Where turning the comparison round picks the side that carries the NaN, that is done for nothing;
 otherwise the result is chosen last.
 """
@@ -54,7 +56,8 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     return root
 
 
-PROBES = tuple(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)) + (
+PROBES = (
+    *(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)),
     Fraction(50),
     Fraction(180),
     Fraction(3 * 10**38),
@@ -70,7 +73,7 @@ def _is_right(
     limits: list[float | None],
     settings: list[dict[str, Fraction]],
 ) -> bool:
-    """Whether the program has the limit at an infinity, and is finite where the function is on the way."""
+    """Whether the program has the limit at an infinity, and is finite on the way where the function is."""
     for setting, limit in zip(settings, limits, strict=True):
         if not _same(_value(root, x, side * math.inf, setting), limit):
             return False
@@ -103,7 +106,7 @@ def _held(
 
 
 THRESHOLD = 2**30
-"""Beyond it an asymptote c * x**k whose next term is smaller by x**2 is exact to within float64's rounding."""
+"""Beyond it c * x**k is exact to float64's rounding, if the function's next term is smaller by x**2."""
 
 
 def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
@@ -115,7 +118,7 @@ def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
         return probe(exact, {x.name: Fraction(side) * Fraction(2) ** power})
 
     far, farther = f(60), f(61)
-    if far is None or farther is None or not far != 0 or not farther != 0:
+    if far is None or farther is None or not (far > 0 or far < 0):
         return None
     slope = math.log2(abs(float(farther / far)))
     order = round(slope)
@@ -156,19 +159,25 @@ def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:
     """Values for the parameters: generic ones, so that nothing holds by accident."""
     names = [name for name in symbols(exact) if name != x.name]
     return [
-        {name: Fraction(7 + 2 * i + k, 9 + k) for i, name in enumerate(names)} for k in range(2 if names else 1)
+        {name: Fraction(7 + 2 * i + k, 9 + k) for i, name in enumerate(names)}
+        for k in range(2 if names else 1)
     ]
 
 
 def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
     """The limit at an infinity, as far as exact values at growing points show it; None where they do not."""
-    for far_out in ((2**60, 2**61, 2**400, 2**401), (2**60, 2**61, 2**120, 2**121), (128, 181, 256, 512), (16, 23, 32, 64)):
+    for far_out in (
+        (2**60, 2**61, 2**400, 2**401),
+        (2**60, 2**61, 2**120, 2**121),
+        (128, 181, 256, 512),
+        (16, 23, 32, 64),
+    ):
         points = [probe(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
         if all(point is not None for point in points):
             break
     else:
         return None
-    near, next_near, far, next_far = (float(point) for point in points)
+    near, _, far, next_far = (float(point) for point in points if point is not None)
     if abs(far - next_far) <= 1e-15 * abs(far) or max(abs(far), abs(next_far)) < 1e-30:
         return 0.0 if abs(far) < 1e-30 else far
     if abs(far) > 1e5 and abs(next_far) > 1.5 * abs(far) and abs(far) > 1e5 * abs(near):
@@ -206,10 +215,10 @@ def _carries(root: Expr, x: Symbol) -> bool:
             known[node] = True
         elif is_op(node, "where"):
             condition, then, otherwise = node.args
-            known[node] = known[otherwise] if _false_at_nan(condition, known) else known[then] and known[otherwise]
-        elif is_op(node, "copysign"):
-            known[node] = known[node.args[0]]
-        elif is_op(node, "pow"):
+            known[node] = (
+                known[otherwise] if _false_at_nan(condition, known) else known[then] and known[otherwise]
+            )
+        elif is_op(node, "copysign") or is_op(node, "pow"):
             known[node] = known[node.args[0]]
         else:
             known[node] = any(known[arg] for arg in node.args)

@@ -11,7 +11,17 @@ from fractions import Fraction
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
 from dsl.ops import where
-from dsl.rewrite.emit import Product, Speller, _multiply, _power, _scale, _times, divided, may_be_large, scaled_by
+from dsl.rewrite.emit import (
+    Product,
+    Speller,
+    _multiply,
+    _power,
+    _scale,
+    _times,
+    divided,
+    may_be_large,
+    scaled_by,
+)
 from dsl.rewrite.field import Rational, terms
 
 
@@ -115,7 +125,9 @@ def _products(speller: Speller, condition: Expr, x: Symbol, plus: Product, minus
         rest = _choose(condition, _spelled(scale_plus, above_plus), _spelled(scale_minus, above_minus))
     else:
         sides = ((scale_plus, above_plus, below_plus), (scale_minus, above_minus, below_minus))
-        rest = _choose(condition, *(divided(s, (), _listed(up), _listed(down), False) for s, up, down in sides))
+        rest = _choose(
+            condition, *(divided(s, (), _listed(up), _listed(down), False) for s, up, down in sides)
+        )
     above = [*shared, rest] if rest is not ONE else shared
     result = divided(scale, constants, above, common_below, safe)
     return _merge_tails(speller, condition, result, dict(plus.tails), dict(minus.tails))

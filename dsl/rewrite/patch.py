@@ -4,11 +4,11 @@ In: a stabilised expression and the function it stands for. Out: the expression 
 replaced by a polynomial, if it needs one.
 
 Some functions have no closed form that is accurate near zero: x - tanh(x), (exp(x) - 1 - x) / x**2. Whether
-that is so is measured: the expression in float64 against exact values, at points closing in on zero. Where the
-error is many roundings, f(x) / x**k is interpolated at Chebyshev's nodes in exact arithmetic (which is within a
-small factor of the best polynomial there is), in x*x where the function is even or odd, once for each
-precision, and the fit's own error is checked between the nodes. That also gives a removable singularity its
-value.
+that is so is measured: the expression in float64 against exact values, at points closing in on zero. Where
+the error is many roundings, f(x) / x**k is interpolated at Chebyshev's nodes in exact arithmetic (which is
+within a small factor of the best polynomial there is), in x*x where the function is even or odd, once for
+each precision, and the fit's own error is checked between the nodes. That also gives a removable
+singularity its value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dsl.ieee import evaluate
 from dsl.ops import where
 from dsl.rewrite.probe import BITS, ball, probe
 
-EXPONENTS = (*range(0, 12), 14, 17, 20, 24, 28, 33, 40, 50)
+EXPONENTS = (*range(12), 14, 17, 20, 24, 28, 33, 40, 50)
 STEPS = (Fraction(7, 5), Fraction(9, 8), Fraction(15, 8))
 """The points are these times 2**-k, on both sides."""
 
@@ -110,7 +110,8 @@ def _radius(root: Expr, f: Callable[[Fraction], Any | None], input: str) -> Frac
     first = next((k for k in reversed(EXPONENTS) if errors[k] > WANTED), EXPONENTS[-1])
     for k in reversed([k for k in EXPONENTS if k < first]):
         if errors[k] <= WANTED:
-            return max(STEPS[0] / 2**k, NARROWEST)
+            radius: Fraction = max(STEPS[0] / 2**k, NARROWEST)
+            return radius
     return WIDEST
 
 
@@ -119,7 +120,9 @@ def _is_wrong_at_zero(root: Expr, f: Callable[[Fraction], Any | None], input: st
     if not math.isnan(evaluate(root, {input: 0.0})):
         return False
     near = [f(Fraction(sign, 2**80)) for sign in (1, -1)]
-    return all(value is not None for value in near) and abs(float(near[0] - near[1])) <= 1e-15 * abs(float(near[0]))  # type: ignore[operator]
+    if near[0] is None or near[1] is None:
+        return False
+    return abs(float(near[0] - near[1])) <= 1e-15 * abs(float(near[0]))
 
 
 def _roundings(root: Expr, f: Callable[[Fraction], Any | None], input: str, point: Fraction) -> float:
@@ -195,10 +198,9 @@ def _interpolate(
 ) -> list[Any] | None:
     """The coefficients, lowest first, of the polynomial through Chebyshev's nodes (Newton's differences)."""
     nodes = _nodes(low, high, degree + 1)
-    values = [g(node) for node in nodes]
-    if any(value is None for value in values):
+    differences = [value for value in map(g, nodes) if value is not None]
+    if len(differences) < len(nodes):
         return None
-    differences = list(values)
     for level in range(1, len(nodes)):
         for i in range(len(nodes) - 1, level - 1, -1):
             differences[i] = (differences[i] - differences[i - 1]) / ball(nodes[i] - nodes[i - level])
@@ -212,9 +214,7 @@ def _interpolate(
     return table
 
 
-def _error(
-    g: Callable[[Fraction], Any | None], table: list[Any], low: Fraction, high: Fraction
-) -> float:
+def _error(g: Callable[[Fraction], Any | None], table: list[Any], low: Fraction, high: Fraction) -> float:
     """The greatest relative error between the nodes, at the extrema that lie between them and the ends."""
     count = 2 * len(table) + 1
     points = [*_nodes(low, high, count), high, low if low else high / 2**20]

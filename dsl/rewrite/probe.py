@@ -1,8 +1,8 @@
 """Exact evaluation at a single point, for questions that a rewrite asks while it works.
 
-In: an expression and exact values for its symbols. Out: a ball of about 600 bits, or None where the expression
-has no finite value there. `dsl.evaluate` is the full reference, with limits; this is its small, light
-sibling, which the build can afford to import.
+In: an expression and exact values for its symbols. Out: a ball of about 600 bits, or None where the
+expression has no finite value there. `dsl.evaluate` is the full reference, with limits; this is its small,
+light sibling, which the build can afford to import.
 """
 
 from __future__ import annotations

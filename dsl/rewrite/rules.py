@@ -5,8 +5,8 @@ language's own syntax, and why floating point prefers the right side. Every row 
 sides in exact arithmetic at samples of its domain; a rule that was tried and is unsound stands in the tests
 with the point that breaks it.
 
-What applies them: `canonical` and `field` (one quotient for all spellings), `sums` and `emit` (how each factor
-is written), `guard` and `patch` (the ends of the line, and zero).
+What applies them: `canonical` and `field` (one quotient for all spellings), `sums` and `emit` (how each
+factor is written), `guard` and `patch` (the ends of the line, and zero).
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ _ROWS = (
         "scaled erfc",
         "1 - erf(u)",
         "exp(-u**2) * (exp(u**2) * erfc(u))",
-        "erf(u) rounds to 1 beyond 3.9 in float32, where erfc still has 35 decades to go; erfcx(u) = exp(u**2) * "
-        "erfc(u) falls like 1/u",
+        "erf(u) rounds to 1 beyond 3.9 in float32, where erfc still has 35 decades to go; erfcx(u) = "
+        "exp(u**2) * erfc(u) falls like 1/u",
         high=8.0,
     ),
     Rule(
@@ -99,7 +99,8 @@ _ROWS = (
         "1 - exp(-2 * u) + 4 * u * exp(-2 * u)",
         "(-expm1(-2 * u))**2 + (2 + 4 * u) * -expm1(-2 * u) * exp(-2 * u) - (-expm1(-2 * u)) * exp(-2 * u) + "
         "4 * u * exp(-2 * u)**2",
-        "a polynomial that is positive on [0, 1] has positive coefficients in t and 1 - t together: nothing cancels",
+        "a polynomial that is positive on [0, 1] has positive coefficients in t and 1 - t together, so "
+        "that nothing cancels",
         low=0.0,
     ),
     Rule(

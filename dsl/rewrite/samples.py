@@ -59,18 +59,18 @@ def _row(
     whole: dict[int, Any] = {}
     row: dict[int, float] = {}
     for gen in field.generators:
+        argument = None if gen.argument is None else _evaluate(gen.argument, whole)
         if gen.argument is None:
             assert gen.expr is not None
             whole[gen.index] = probe(gen.expr, values)
         else:
-            argument = _evaluate(gen.argument, whole)
             whole[gen.index] = None if argument is None else _KINDS[gen.kind](gen, argument)
         if whole[gen.index] is None:
             return None
         value = whole[gen.index]
         if gen.kind == "exp":
             value = value ** units.powers.get(gen.index, UNIT)
-        if gen.index in scaled:
+        if gen.index in scaled and argument is not None:
             value = value * (argument * argument).exp()
         row[gen.index] = float(value)
         if field.has_complement(gen):

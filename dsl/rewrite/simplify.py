@@ -145,7 +145,7 @@ def _or(a: Expr, b: Expr) -> Expr | None:
 
 
 def _not(a: Expr) -> Expr | None:
-    return {TRUE: FALSE, FALSE: TRUE}.get(a)
+    return FALSE if a is TRUE else TRUE if a is FALSE else None
 
 
 def _fold(test: Callable[[Fraction, Fraction], bool]) -> Callable[[Expr, Expr], Expr | None]:

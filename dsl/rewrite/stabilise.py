@@ -134,7 +134,9 @@ class _Stabiliser:
 
     def _holds(self, condition: Expr, sign: int) -> bool | None:
         try:
-            return self._canonical(Field(self.x.name, self.positive), Case(self.x.name, sign)).condition(condition)
+            return self._canonical(Field(self.x.name, self.positive), Case(self.x.name, sign)).condition(
+                condition
+            )
         except (TooLarge, ZeroDivisionError):
             return None
 
@@ -244,9 +246,7 @@ def _harmless(value: Rational, gen: Generator, whole: bool) -> bool:
     """Whether an exponential of unknown sign occurs only as a factor, or in the value's numerator."""
     if whole and value.den.degrees()[gen.index] < 1:
         return True
-    return all(
-        len({monomial[gen.index] for monomial in terms(poly)}) <= 1 for poly in (value.num, value.den)
-    )
+    return all(len({monomial[gen.index] for monomial in terms(poly)}) <= 1 for poly in (value.num, value.den))
 
 
 def _divided_early(root: Apply) -> Apply:

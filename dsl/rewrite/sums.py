@@ -26,6 +26,7 @@ from dsl.rewrite.field import (
     from_terms,
     generator,
     terms,
+    with_power,
 )
 
 SPARE = CAPACITY - 1
@@ -156,12 +157,14 @@ def _conjugate(field: Field, poly: Poly, gen: Generator) -> Iterator[Form]:
     with_root = {key: value for key, value in terms(poly).items() if key[gen.index]}
     without = {key: value for key, value in terms(poly).items() if not key[gen.index]}
     other = from_terms(without) - from_terms(with_root)
-    slope = from_terms({key[: gen.index] + (0,) + key[gen.index + 1 :]: v for key, v in with_root.items()})
+    slope = from_terms({with_power(key, gen.index, 0): v for key, v in with_root.items()})
     above = from_terms(without) ** 2 - slope**2 * gen.argument.num
     up, down = field.poly_sign(above), field.poly_sign(other)
     if down:
         below = other * constant(down)
-        yield Form(above * constant(up or 1), (up or 1) * down, below=below, safe=bool(up), rules=("conjugate",))
+        yield Form(
+            above * constant(up or 1), (up or 1) * down, below=below, safe=bool(up), rules=("conjugate",)
+        )
 
 
 def _harm(form: Form, samples: list[dict[int, float]]) -> float:
