@@ -1,0 +1,218 @@
+"""What the kernels of a generated package compile to, counted. Needs no GPU.
+
+In: an imported package, an activation, a dtype and a target: `sm_80`, `sm_89`, `sm_90`, `sm_100`, `gfx942`,
+`gfx950` or the like. Out: `Counts`, from the machine code that the package's own launches would run on large,
+aligned tensors. Run `python -m dsl.inspect TARGET... [--package NAME] [--write FILE]` for a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+KINDS = ("value", "gradient")
+ELEMENTS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
+"""The dtypes of a kernel's tensors, and what Triton calls them."""
+
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+_NVIDIA_LINE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)", re.MULTILINE)
+_AMD_LINE = re.compile(r"^\s+((?:v|s|global|buffer|flat|scratch|ds)_\w+)", re.MULTILINE)
+_NVIDIA_SPECIAL = ("MUFU.", "I2F.", "F2I.", "FRND.", "F2F.")
+_AMD_SPECIAL = tuple(f"v_{name}_" for name in "exp log rcp rsq sqrt sin cos".split())
+_AMD_WIDTH = {"dwordx4": 128, "b128": 128, "dwordx3": 96, "dwordx2": 64, "b64": 64, "dword": 32, "b32": 32}
+_NVIDIA_WIDTH = re.compile(r"\.(256|128|96|64|U?S?16|U?S?8)\b")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A compiled kernel in numbers: whole-kernel counts over the elements of a thread, and what it uses.
+
+    `special` counts the instructions of the slow unit (reciprocals, exponentials, conversions through it).
+    `spills` is local memory in bytes a thread, 0 where everything stays in registers. `loads` and `stores`
+    are the widths of the accesses to global memory, in bits.
+    """
+
+    elements: int
+    instructions: float
+    special: float
+    registers: int
+    spills: int
+    branches: int
+    loads: tuple[int, ...]
+    stores: tuple[int, ...]
+
+
+def parse_target(name: str) -> GPUTarget:
+    """What Triton calls a target.
+
+    >>> parse_target("sm_90").arch, parse_target("gfx942").warp_size
+    (90, 64)
+    """
+    if name.startswith("sm_"):
+        return GPUTarget("cuda", int(name[3:]), 32)
+    return GPUTarget("hip", name, 64)
+
+
+def activations(package: ModuleType) -> tuple[str, ...]:
+    """The names of a package's activations: those of its modules that have an operator."""
+    assert package.__file__ is not None
+    files = sorted(Path(package.__file__).parent.glob("[!_]*.py"))
+    return tuple(file.stem for file in files if hasattr(_module(package, file.stem), "_operator"))
+
+
+def kernel(package: ModuleType, name: str, kind: str) -> Any:
+    """The kernel of an activation's value or gradient."""
+    operator = _module(package, name)._operator
+    return {"value": operator._launch, "gradient": operator._launch_grad}[kind]._kernel
+
+
+def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target: str) -> tuple[Any, int]:
+    """A kernel as the package launches it on large, aligned tensors; and the elements of a thread."""
+    import torch
+
+    function = kernel(package, name, kind)
+    launch = _module(package, "_launch")
+    tile, warps = launch._TILE[getattr(torch, dtype)], launch._WARPS
+    constants = {"tile": tile, "wide": False, "fast": dtype in ("float16", "bfloat16")}
+    signature, aligned = {}, []
+    for place, argument in enumerate(function.arg_names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+        elif argument.endswith("_ptr"):
+            signature[argument] = f"*{ELEMENTS[dtype]}"
+            aligned.append(place)
+        elif argument in ("start", "n"):
+            signature[argument] = "i32"
+            aligned.append(place)
+        else:
+            signature[argument] = "fp64"
+    attributes = {(place,): [["tt.divisibility", 16]] for place in aligned}
+    source = ASTSource(function, signature, constants, attributes)
+    gpu = parse_target(target)
+    compiled = triton.compile(source, target=gpu, options={"num_warps": warps})
+    return compiled, tile // (warps * gpu.warp_size)
+
+
+def count(package: ModuleType, name: str, kind: str, dtype: str, target: str) -> Counts:
+    """What an activation's kernel compiles to."""
+    compiled, elements = compile_kernel(package, name, kind, dtype, target)
+    counted = _count_nvidia if "cubin" in compiled.asm else _count_amd
+    return counted(compiled.asm, elements)
+
+
+def _module(package: ModuleType, name: str) -> ModuleType:
+    return importlib.import_module(f"{package.__name__}.{name}")
+
+
+def _count_nvidia(asm: Mapping[str, Any], elements: int) -> Counts:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(asm["cubin"])
+        file.flush()
+        text = _run("nvdisasm", "-c", "-ndf", file.name)
+        usage = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", _run("cuobjdump", "-res-usage", file.name)))
+    names = _NVIDIA_LINE.findall(text)
+    last = len(names) - names[::-1].index("EXIT")
+    names = [name for name in names[:last] if name != "NOP"]  # after the last EXIT comes padding
+    local = any(name.startswith(("LDL", "STL")) for name in names)
+    return Counts(
+        elements=elements,
+        instructions=len(names) / elements,
+        special=sum(name.startswith(_NVIDIA_SPECIAL) for name in names) / elements,
+        registers=int(usage["REG"]),
+        spills=max(int(usage["STACK"]), int(usage["LOCAL"]), int(local)),
+        branches=sum(name.startswith(("BRA", "BRX", "CALL")) for name in names),
+        loads=tuple(_nvidia_width(name) for name in names if name.startswith("LDG")),
+        stores=tuple(_nvidia_width(name) for name in names if name.startswith("STG")),
+    )
+
+
+def _nvidia_width(name: str) -> int:
+    found = _NVIDIA_WIDTH.search(name)
+    return int(found[1].strip("US")) if found else 32
+
+
+def _run(tool: str, *arguments: str) -> str:
+    command = [str(_TOOLS / tool), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _count_amd(asm: Mapping[str, Any], elements: int) -> Counts:
+    text = asm["amdgcn"]
+    names = [name for name in _AMD_LINE.findall(text) if not name.startswith(("s_nop", "s_code_end"))]
+
+    def number(key: str) -> int:
+        found = re.search(rf"\.{key}:\s+(\d+)", text)
+        assert found is not None, key
+        return int(found[1])
+
+    local = any(name.startswith("scratch_") for name in names)
+    spilled = number("vgpr_spill_count") + number("sgpr_spill_count")
+    return Counts(
+        elements=elements,
+        instructions=len(names) / elements,
+        special=sum(name.startswith(_AMD_SPECIAL) for name in names) / elements,
+        registers=number("vgpr_count"),
+        spills=max(number("private_segment_fixed_size"), spilled, int(local)),
+        branches=sum(name.startswith(("s_cbranch", "s_branch", "s_call")) for name in names),
+        loads=tuple(_amd_width(name) for name in names if re.match("(global|buffer|flat)_load", name)),
+        stores=tuple(_amd_width(name) for name in names if re.match("(global|buffer|flat)_store", name)),
+    )
+
+
+def _amd_width(name: str) -> int:
+    kind = name.split("_")[2]
+    return _AMD_WIDTH.get(kind, 8 if "byte" in kind else 16)
+
+
+def table(package: ModuleType, targets: Sequence[str], dtypes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The counts of all a package's kernels, by `target/dtype/name/kind`."""
+    return {
+        f"{target}/{dtype}/{name}/{kind}": asdict(count(package, name, kind, dtype, target))
+        for target in targets
+        for dtype in dtypes
+        for name in activations(package)
+        for kind in KINDS
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table of all kernels, or write it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m dsl.inspect", description=__doc__)
+    parser.add_argument("targets", nargs="*", default=["sm_90"], metavar="TARGET")
+    parser.add_argument("--package", default="generated", help="what to import, from the working directory")
+    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write JSON instead of printing")
+    chosen = parser.parse_args(arguments)
+    sys.path.insert(0, str(Path.cwd()))
+    rows = table(importlib.import_module(chosen.package), chosen.targets, chosen.dtypes.split(","))
+    if chosen.write:
+        lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in rows.items())
+        chosen.write.write_text(
+            f'{{"triton": {json.dumps(triton.__version__)}, "kernels": {{\n{lines}\n}}}}\n', encoding="utf-8"
+        )
+        return
+    print("| kernel | instructions | special | registers | spills | branches | loads | stores |")
+    print("|---|---|---|---|---|---|---|---|")
+    for key, row in rows.items():
+        widths = [" ".join(map(str, sorted(set(row[name])))) for name in ("loads", "stores")]
+        numbers = [f"{row['instructions']:.1f}", f"{row['special']:.1f}"]
+        numbers += [str(row[name]) for name in ("registers", "spills", "branches")]
+        print(f"| {key} | " + " | ".join(numbers + widths) + " |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
