@@ -128,7 +128,7 @@ def test_build_and_its_check(project: Path, capsys: Capture) -> None:
     assert "+++ out dir/silu.py" in out
     assert err.endswith("run: dslgen build -o 'out dir'\n")
     assert not (project / "out dir").exists()
-    written = f"{3 + len(SUPPORT)} written, 0 unchanged, 0 removed"  # two activations, the package, its support
+    written = f"{3 + len(SUPPORT)} written, 0 unchanged, 0 removed"  # and the package
     assert run(capsys, "build", "-o", "out dir") == (0, f"out dir: {written}\n", "")
     assert run(capsys, "build", "--check", "-o", "out dir") == (0, "", "")
     (project / "out dir/silu.py").write_text("mine\n")
