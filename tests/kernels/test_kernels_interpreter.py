@@ -1,0 +1,138 @@
+"""The shipped kernels in Triton's interpreter: accuracy, special values, layouts, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from dsl.certify import measure
+from dsl.ulp import FORMATS
+from tests.kernels import shipped, worker
+from tests.kernels.layouts import Recipe, recipes
+
+Interpreter = Callable[..., Any]
+
+BOUNDS = {
+    ("float16", "value"): 1.0,
+    ("bfloat16", "value"): 1.0,
+    ("float32", "value"): 8.0,
+    ("float64", "value"): 8.0,
+    ("float16", "gradient"): 1.5,
+    ("bfloat16", "gradient"): 1.5,
+    ("float32", "gradient"): 16.0,
+    ("float64", "gradient"): 16.0,
+}
+"""The greatest errors in ulps, away from roots."""
+NEAR_ROOTS = {"float16": 2.0, "bfloat16": 2.0, "float32": 16.0, "float64": 16.0}
+"""The greatest errors next to a root, in halves of epsilon."""
+COUNT = {"float16": 0, "bfloat16": 0, "float32": 3000, "float64": 500}
+"""Points to try beside those that are always tried; of 16-bit types every value is."""
+
+MINUS_ZERO = "gives 0 where the value is -0"
+SHORT: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
+    ("bent_identity", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
+    ("snake", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
+    ("elu", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
+    ("celu", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
+    ("logsigmoid", "value"): (shipped.DTYPES, f"{MINUS_ZERO}: it underflowed"),
+    ("snake", "gradient"): (shipped.DTYPES, "roots that the reference does not list, as they are too many"),
+    ("tanhexp", "value"): (("float32",), "30.7 ulp at -92.76: a subnormal exponential times a number"),
+    ("tanhexp", "gradient"): (
+        shipped.DTYPES,
+        "zeros of the wrong sign where it underflows; 30 ulp at -92.76; 17.7 in float64 at -1",
+    ),
+}
+"""What does not yet meet the bounds, in which dtypes, and why."""
+
+
+def cases() -> Iterator[Any]:
+    for name in shipped.ACTIVATIONS:
+        for kind in shipped.KINDS:
+            dtypes, reason = SHORT.get((name, kind), ((), ""))
+            for dtype in shipped.DTYPES:
+                marks = (pytest.mark.xfail(strict=True, reason=reason),) if dtype in dtypes else ()
+                yield pytest.param(name, kind, dtype, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "kind", "dtype"), cases())
+def test_accuracy(name: str, kind: str, dtype: str, interpreter: Interpreter, truths: Path) -> None:
+    """Every 16-bit input, and some thousands of the others: errors, NaN, infinities, zeros' signs.
+
+    A zero in the place of a subnormal result is no error.
+    """
+    known = shipped.exact(name, kind, dtype, COUNT[dtype], truths)
+
+    def kernel(points: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = interpreter(worker.evaluate, name, kind, dtype, points.astype(np.float64))
+        return found
+
+    with np.errstate(all="ignore"):
+        found = measure(kernel, known, search=False)
+    wrong = [name for name in ("failed", "signs", "undecided") if getattr(found, name)]
+    if found.worst_ulp > BOUNDS[dtype, kind]:
+        wrong.append("worst_ulp")
+    if found.near_roots is not None and found.near_roots > NEAR_ROOTS[dtype]:
+        wrong.append("near_roots")
+    assert not wrong, f"{found} {found.failures[:3]}"
+
+
+def test_the_interpreter_converts_like_a_gpu(interpreter: Interpreter) -> None:
+    """As mended in `worker.start`: to bfloat16 to nearest, ties to even, subnormals and NaN included."""
+    fmt = FORMATS["bfloat16"]
+    rng = np.random.default_rng(0)
+    ties = (np.arange(2**16, dtype=np.uint32) << 16) + 0x8000
+    patterns = np.concatenate([ties - 1, ties, ties + 1, rng.integers(0, 2**32, 10_000, dtype=np.uint32)])
+    narrow, wide = interpreter(worker.round_trip, patterns)
+    with np.errstate(invalid="ignore"):
+        expected = fmt.round(patterns.view(np.float32).astype(np.float64))
+    np.testing.assert_array_equal(fmt.decode(narrow), expected)
+    np.testing.assert_array_equal(wide >> 16, np.arange(2**16))
+    np.testing.assert_array_equal(wide & 0xFFFF, 0)
+
+
+RELATIVE = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-19, "float64": 2.0**-46}
+"""Loose: layouts are the matter here. Accuracy has its own test."""
+ABSOLUTE = {"float16": 2.0**-12, "bfloat16": 2.0**-9, "float32": 2.0**-21, "float64": 2.0**-48}
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[Recipe, Recipe]:
+    """A layout of an input, and one of a gradient of the same shape."""
+    first = draw(recipes())
+    return first, draw(recipes(shape=first.shape))
+
+
+@pytest.mark.parametrize("name", shipped.ACTIVATIONS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    layouts=calls(),
+    dtype=st.sampled_from(shipped.DTYPES),
+    scales=st.lists(st.sampled_from((0.5, 0.75, 1.0, 1.25, 2.0)), min_size=4, max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_layouts_types_and_parameters(
+    name: str,
+    layouts: tuple[Recipe, Recipe],
+    dtype: str,
+    scales: list[float],
+    seed: int,
+    interpreter: Interpreter,
+) -> None:
+    """Value and gradient equal the formula in float64, whatever lies in memory how."""
+    chosen = tuple(
+        float(value) * scale for value, scale in zip(shipped.defaults(name).values(), scales, strict=False)
+    )
+    found = interpreter(worker.against_formula, name, dtype, *layouts, chosen, seed)
+    assert len(set(found["shapes"])) == 1
+    assert len(set(found["dtypes"])) == 1
+    assert len(set(found["strides"])) == 1
+    for kind in shipped.KINDS:
+        got, expected = found[kind], found[f"expected {kind}"]
+        np.testing.assert_allclose(got, expected, rtol=RELATIVE[dtype], atol=8 * ABSOLUTE[dtype])
