@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -37,6 +40,16 @@ def package_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shipped")
     build([shipped.SPECS], folder / worker.PACKAGE)
     return folder
+
+
+@pytest.fixture(scope="session")
+def acts(package_folder: Path) -> Iterator[ModuleType]:
+    """The package, imported here, for compilers and for the eager formulas."""
+    sys.path.insert(0, str(package_folder))
+    try:
+        yield importlib.import_module(worker.PACKAGE)
+    finally:
+        sys.path.remove(str(package_folder))
 
 
 @pytest.fixture(scope="session")

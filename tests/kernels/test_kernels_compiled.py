@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 import triton
 
 from dsl import inspect
-from tests.kernels import shipped, worker
+from tests.kernels import shipped
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"
@@ -28,15 +25,6 @@ FOR_ALL = ("sm_90", "gfx942")
 FOR_ALL_DTYPES = ("float32", "bfloat16")
 SLACK = 1.02
 """How far a kernel's count of instructions may grow unnoticed."""
-
-
-@pytest.fixture(scope="module")
-def acts(package_folder: Path) -> Iterator[ModuleType]:
-    sys.path.insert(0, str(package_folder))
-    try:
-        yield importlib.import_module(worker.PACKAGE)
-    finally:
-        sys.path.remove(str(package_folder))
 
 
 @pytest.fixture(scope="module")
