@@ -66,6 +66,12 @@ def test_layers_in_the_architecture_page_are_those_of_the_contract() -> None:
     assert named <= modules
 
 
+def test_the_python_of_the_pytorch_page_runs() -> None:
+    text = (ROOT / "docs/pytorch.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        exec(block, {})
+
+
 def test_make_help_names_every_target() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
