@@ -141,6 +141,11 @@ def _count_nvidia(asm: Mapping[str, Any], elements: int) -> Counts:
 
 
 def _nvidia_width(name: str) -> int:
+    """The bits that an instruction moves.
+
+    >>> [_nvidia_width(f"LDG.E{suffix}") for suffix in (".128.CONSTANT", ".U16", "", ".ENL2.256")]
+    [128, 16, 32, 256]
+    """
     found = _NVIDIA_WIDTH.search(name)
     return int(found[1].strip("US")) if found else 32
 
@@ -174,6 +179,11 @@ def _count_amd(asm: Mapping[str, Any], elements: int) -> Counts:
 
 
 def _amd_width(name: str) -> int:
+    """The bits that an instruction moves.
+
+    >>> [_amd_width(f"global_load_{suffix}") for suffix in ("dwordx4", "ushort", "dword", "ubyte_d16")]
+    [128, 16, 32, 8]
+    """
     kind = name.split("_")[2]
     return _AMD_WIDTH.get(kind, 8 if "byte" in kind else 16)
 
