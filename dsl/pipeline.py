@@ -48,16 +48,16 @@ def compile_activation(activation: Activation) -> Stages:
     positive = positive_parameters(activation)
     stable = [stabilise(root, activation.input, positive) for root in simplified]
     names = tuple(dict.fromkeys(rule for each in stable for rule in each.rules))
-    guarded = [
-        _guard(activation, each.value, exact) for each, exact in zip(stable, simplified, strict=True)
-    ]
+    guarded = [_guard(activation, each.value, exact) for each, exact in zip(stable, simplified, strict=True)]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)
     functions = [
         schedule(label, root, activation.input, parameters, activation.names)
         for label, root in zip(("value", "gradient", "curvature"), stabilised, strict=True)
     ]
-    program = Program(functions[0], functions[1], functions[2], tuple((name, RULES[name].why) for name in names))
+    program = Program(
+        functions[0], functions[1], functions[2], tuple((name, RULES[name].why) for name in names)
+    )
     return Stages(activation, derived, simplified, stabilised, program)
 
 

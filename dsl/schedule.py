@@ -167,7 +167,13 @@ def _constant_name(node: Expr) -> str:
     """A name that says how a constant arises: SQRT_2_OVER_PI."""
     suffix = {"leading": "_HI", "trailing": "_LO"}.get(node.op, "") if isinstance(node, Apply) else ""
     text = show_expr(_inner(node))
-    for pattern, replacement in ((r"\*\*", "_POW_"), (r"\*", "_TIMES_"), (r"/", "_OVER_"), (r"\+", "_PLUS_"), (r"-", "_MINUS_")):
+    for pattern, replacement in (
+        (r"\*\*", "_POW_"),
+        (r"\*", "_TIMES_"),
+        (r"/", "_OVER_"),
+        (r"\+", "_PLUS_"),
+        (r"-", "_MINUS_"),
+    ):
         text = re.sub(pattern, replacement, text)
     text = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_").upper()
     text = f"K_{text}" if text[:1].isdigit() else text
@@ -218,6 +224,8 @@ _NAMES = {
     "ratio": "q",
     "div": "q",
     "mul": "p",
+    "product": "p",
+    "expm1_over": "g",
     "add": "d",
     "sub": "d",
     "product_error": "err",

@@ -102,7 +102,7 @@ def _times(a: Sum, b: Sum) -> Sum:
         if one.low is ZERO and isinstance(scale, Number) and _is_power_of_two(scale.value):
             low = ZERO if other.low is ZERO else _product(scale, other.low)
             return Sum(_product(scale, other.high), low)
-    high = a.high * b.high
+    high = call("product", a.high, b.high)
     low = call("product_error", a.high, b.high)
     if b.low is not ZERO:
         low = low + a.high * b.low

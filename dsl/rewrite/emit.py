@@ -268,6 +268,8 @@ class Speller:
         if form.below is not None:
             self._conjugate(result, form, power, style)
             return
+        if self._vanishing_complement(result, form, power):
+            return
         soft = bounds is not None and form.spare is None
         node = self.spell(
             terms(form.poly), replace(style, switched=form.switched, spare=form.spare, soft=soft)
@@ -281,6 +283,37 @@ class Speller:
             result.most *= bounds[1] ** power
         if not form.safe:
             result.unresolved.append("terms of both signs")
+
+    def _vanishing_complement(self, result: Factors, form: Form, power: int) -> bool:
+        """1 - exp(-c*t) for an exponential t, as c * t * (expm1(u) / u) at u = -c*t, with t among the tails.
+
+        Where t is subnormal, so is 1 - exp(-c*t), and has lost digits that a product with it still has.
+        """
+        if len(form.switched) != 1 or len(form.poly) != 1 or form.spare is not None:
+            return False
+        (index,) = form.switched
+        gen = self.field.generators[index]
+        ((monomial, value),) = terms(form.poly).items()
+        if gen.kind != "exp" or sum(map(abs, monomial)) != monomial[index]:
+            return False
+        inner = self._exponent(index, Fraction(1))
+        if len(inner.num) != 1 or not inner.den.is_constant():
+            return False
+        ((base, scale),) = terms(inner.num).items()
+        used = [(i, p) for i, p in enumerate(base) if p]
+        if len(used) != 1 or self.field.generators[used[0][0]].kind != "exp":
+            return False
+        ((tail, raised),) = used
+        if not self.field.generators[tail].argument_decays:
+            result.unresolved.append("the complement of a double exponential")
+            return False
+        times = monomial[index] * power
+        result.coefficient *= value**power * abs(scale) ** times
+        result.tails[tail] = result.tails.get(tail, 0) + raised // self.units.powers.get(tail, 1) * times
+        result.add(call("expm1_over", self.quotient(inner)), times)
+        result.bounded = False
+        self.fired["vanishing complement"] = None
+        return True
 
     def _conjugate(self, result: Factors, form: Form, power: int, style: Style) -> None:
         """A quotient in the place of a sum: its numerator's factors, over its denominator."""
@@ -312,11 +345,11 @@ class Speller:
                 continue
             assert gen.partner is not None
             ((monomial, _),) = terms(self._deflate(gen.partner.num)).items()
-            (index,) = [i for i, p in enumerate(monomial) if p]
-            raised = {}
-            for key, value in terms(poly).items():
-                power = key[index] + key[gen.index] * monomial[index]
-                raised[with_power(key, index, power)] = value
+            (index,) = [i for i, p in enumerate(monomial) if p and self.field.generators[i].kind == "exp"]
+            raised = {
+                tuple(p + key[gen.index] * q for p, q in zip(key, monomial, strict=True)): value
+                for key, value in terms(poly).items()
+            }
             common = min(key[index] for key in raised)
             if common == 0:
                 continue
@@ -460,19 +493,16 @@ class Speller:
             for k, v in terms(value.num).items()
             if k[magnitudes[0]] == degree
         }
-        if (
-            degree < 2
-            or degree % 2
-            or any(gen.kind in ("exp", "erfc", "log", "sqrt") for gen in self._used(value))
-        ):
+        if degree < 2 or degree % 2 or self._kinds(value) & {"exp", "erfc", "log", "sqrt"}:
             return root
         self.fired["root of a square"] = None
         size = self.magnitude if self.magnitude is not own else call("abs", own)
         far = _times(_root_of(self.spell(lead, Style())), _power(size, degree // 2))
         return call("where", call("lt", size, 2 ** (124 // degree)), root, far)
 
-    def _used(self, value: Rational) -> set[Generator]:
-        return {self.field.generators[i] for key in terms(value.num) for i, p in enumerate(key) if p}
+    def _kinds(self, value: Rational) -> set[str]:
+        """The kinds of generators in a numerator."""
+        return {self.field.generators[i].kind for key in terms(value.num) for i, p in enumerate(key) if p}
 
     # -- exponentials ------------------------------------------------------------------------------------
 

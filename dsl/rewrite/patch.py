@@ -122,7 +122,7 @@ def _is_wrong_at_zero(root: Expr, f: Callable[[Fraction], Any | None], input: st
     near = [f(Fraction(sign, 2**80)) for sign in (1, -1)]
     if near[0] is None or near[1] is None:
         return False
-    return abs(float(near[0] - near[1])) <= 1e-15 * abs(float(near[0]))
+    return abs(float(near[0] - near[1])) <= max(1e-20, 1e-15 * abs(float(near[0])))
 
 
 def _roundings(root: Expr, f: Callable[[Fraction], Any | None], input: str, point: Fraction) -> float:

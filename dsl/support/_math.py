@@ -401,6 +401,24 @@ def fit(z, table_16: tl.constexpr, table_32: tl.constexpr, table_64: tl.constexp
 
 
 @triton.jit
+def product(a, b):
+    """a b, rounded.
+
+    As a fused multiply-add with zero, because a compiler may fuse a plain product with the sum that uses it;
+    beside `product_error`, the rounding error would then be counted twice.
+    """
+    p = a * b
+    return p if INTERPRETED else tl.fma(a, b, tl.zeros_like(p))
+
+
+@triton.jit
+def expm1_over(u, fast: tl.constexpr):
+    """(e^u - 1) / u; 1 at 0."""
+    small = tl.abs(u) < 1e-20
+    return tl.where(small, 1.0, ratio(expm1(u, fast), tl.where(small, 1.0, u), fast))
+
+
+@triton.jit
 def product_error(a, b):
     """a b minus its rounded value, exactly.
 
@@ -776,6 +794,19 @@ def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
     return r * _horner(torch.where(near, 2.0 * (u * r) - 1.0, 1.0), coefficients)
 
 
+def product_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a b, rounded; the clamp keeps a compiler from fusing it with the sum that uses it."""
+    p = a * b
+    largest = torch.finfo(p.dtype).max
+    return torch.clamp(p, -largest, largest)
+
+
+def expm1_over_torch(u: torch.Tensor) -> torch.Tensor:
+    """(e^u - 1) / u; 1 at 0."""
+    small = torch.abs(u) < 1e-20
+    return torch.where(small, 1.0, torch.expm1(u) / torch.where(small, 1.0, u))
+
+
 def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a b minus its rounded value, exactly, by Dekker's product with halves cut by bit masks.
 
@@ -785,9 +816,7 @@ def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     a_hi = ((a.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(a.dtype)
     b_hi = ((b.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(b.dtype)
     a_lo, b_lo = a - a_hi, b - b_hi
-    # The clamp keeps a compiler from fusing a * b with the subtraction, which would lose the error.
-    largest = torch.finfo(a.dtype).max
-    p = torch.clamp(a * b, -largest, largest)
+    p = product_torch(a, b)
     return ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
 
 
@@ -824,6 +853,8 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # log1p_unit      _math.log1p_unit(u, fast)     torch.log1p(u)       (0 <= u <= 1)
 # erf             _math.erf(u, fast)            torch.erf(u)
 # erfcx           _math.erfcx(u, fast)          _math.erfcx_torch(u)
+# product         _math.product(a, b)           _math.product_torch(a, b)
+# expm1_over      _math.expm1_over(u, fast)     _math.expm1_over_torch(u)
 # product_error   _math.product_error(a, b)     _math.product_error_torch(a, b)
 # sum_error       _math.sum_error(a, b)         _math.sum_error_torch(a, b)
 # copysign        _math.copysign(a, b)          torch.copysign(a, b)

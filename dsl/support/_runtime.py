@@ -134,7 +134,8 @@ class Operator:
         """
         if x.dtype not in _COMPUTE:
             raise _unsupported(self.name, x)
-        if torch.compiler.is_exporting():
+        # torch.compiler.is_exporting() is True for every compilation before torch 2.12; the flag behind it is not.
+        if getattr(torch.compiler, "_is_exporting_flag", False):
             traceable = False
         elif torch._C._are_functorch_transforms_active():
             view = x.view_as(x)

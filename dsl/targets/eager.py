@@ -42,6 +42,8 @@ _FUNCTIONS = {
     "log1p_unit": "torch.log1p({0})",
     "erf": "torch.erf({0})",
     "erfcx": "_math.erfcx_torch({0})",
+    "product": "_math.product_torch({0}, {1})",
+    "expm1_over": "_math.expm1_over_torch({0})",
     "product_error": "_math.product_error_torch({0}, {1})",
     "sum_error": "_math.sum_error_torch({0}, {1})",
     "copysign": "torch.copysign({0}, {1})",

@@ -40,6 +40,8 @@ _FUNCTIONS = {
     "log1p_unit": "_math.log1p_unit({0}, fast)",
     "erf": "_math.erf({0}, fast)",
     "erfcx": "_math.erfcx({0}, fast)",
+    "product": "_math.product({0}, {1})",
+    "expm1_over": "_math.expm1_over({0}, fast)",
     "product_error": "_math.product_error({0}, {1})",
     "sum_error": "_math.sum_error({0}, {1})",
     "copysign": "_math.copysign({0}, {1})",
