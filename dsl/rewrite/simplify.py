@@ -71,6 +71,10 @@ def _mul(a: Expr, b: Expr) -> Expr | None:
         return Number(a.value * b.value)
     if a is ZERO or b is ZERO:
         return ZERO
+    if isinstance(a, Apply) and a.op == "neg":
+        return _step(-_step(a.args[0] * b))
+    if isinstance(b, Apply) and b.op == "neg":
+        return _step(-_step(a * b.args[0]))
     for one, other in ((a, b), (b, a)):
         if one is ONE:
             return other

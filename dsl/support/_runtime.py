@@ -134,7 +134,7 @@ class Operator:
         """
         if x.dtype not in _COMPUTE:
             raise _unsupported(self.name, x)
-        # torch.compiler.is_exporting() is True for every compilation before torch 2.12; the flag behind it is not.
+        # Before torch 2.12, is_exporting() is True in every compilation; the flag behind it is not.
         if getattr(torch.compiler, "_is_exporting_flag", False):
             traceable = False
         elif torch._C._are_functorch_transforms_active():
