@@ -48,17 +48,71 @@ def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: 
     config = _config()
     specs, target = paths or config.specs, out or config.out
     if not check:
-        done = builder.build(specs, target, config.specs)
+        done = builder.build(specs, target, config.specs, config.lock)
         removed = sum(change.after is None for change in done.changes)
         written = len(done.changes) - removed
         click.echo(f"{target}: {written} written, {done.unchanged} unchanged, {removed} removed")
         return
-    pending = builder.plan(specs, target, config.specs).changes
+    pending = builder.plan(specs, target, config.specs, config.lock).changes
     for change in pending:
         click.echo(change.diff(), nl=False)
     if pending:
         mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
         _finish(f"{target}: {_files(len(pending))} out of date; run: {join(mend)}")
+
+
+@cli.command()
+@_PATHS
+@click.option("--samples", type=click.IntRange(1), help="Inputs to try in float32 and float64.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes that measure.")
+@click.option("--check", is_flag=True, help="Measure nothing; exit with 1 if the lock is stale.")
+@_ERROR_FORMAT
+def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool, error_format: str) -> None:
+    """Measure what the lock file does not hold, at the parameters' defaults, and hold all to the bounds."""
+    from dsl import assess
+    from dsl.certificate import summary, table
+
+    activations = _project(paths).checked().activations
+    config = _config()
+    lock = assess.open_lock(config.lock, activations, whole=not paths)
+    wanted = assess.jobs(activations)
+    missing = [job for job in wanted if not assess.is_current(job, lock.held, samples or 0)]
+    if not check:
+        for step in assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs):
+            if sys.stderr.isatty():
+                click.echo(
+                    f"\r\033[K[{step.done}/{step.total}] {step.label}", err=True, nl=step.done == step.total
+                )
+    current = [lock.held[job.activation.name] for job in wanted if assess.is_current(job, lock.held)]
+    click.echo("\n\n".join(map(table, current)) if paths else summary(current))
+    if check and missing:
+        names = ", ".join(job.activation.name for job in missing)
+        click.echo(f"{config.lock}: not certified as they are now: {names}; run: dslgen certify", err=True)
+    findings = assess.findings(current, activations)
+    for line in findings:
+        click.echo(line, err=True)
+    if findings or (check and missing):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("spec")
+@_ERROR_FORMAT
+def explain(spec: str, error_format: str) -> None:
+    """Tell how a definition became what it is: what was naive, where it failed, what mended it.
+
+    SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
+    """
+    from dsl.errors import CODES
+
+    if spec in CODES:
+        click.echo(f"{spec}: {CODES[spec]}")
+        return
+    from dsl.certificate import read_lock
+    from dsl.explain import explain as tell
+
+    held = read_lock(_config().lock)
+    click.echo("\n\n\n".join(tell(each, held.get(each.name)) for each in _select(spec)))
 
 
 @cli.command()
@@ -196,8 +250,9 @@ def _show_program(activation: Activation) -> str:
 
 def _show_source(activation: Activation) -> str:
     from dsl.build import source
+    from dsl.certificate import read_lock
 
-    return source(activation).rstrip("\n")
+    return source(activation, read_lock(_config().lock).get(activation.name)).rstrip("\n")
 
 
 def _select(spec: str) -> Sequence[Activation]:
@@ -296,8 +351,9 @@ def _error_format(arguments: Sequence[str]) -> str:
 
 def _internal(error: Exception) -> int:
     from dsl.build import BuildError
+    from dsl.certificate import LockError, ToolsMissing
 
-    if isinstance(error, BuildError):
+    if isinstance(error, BuildError | LockError | ToolsMissing):
         click.echo(f"dslgen: {error}", err=True)
     elif isinstance(error, OSError):
         click.echo(f"dslgen: {error.filename or ''}: {error.strerror or error}", err=True)

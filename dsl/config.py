@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_KEYS = ("specs", "out", "lock")
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message says where and why."""
@@ -17,10 +19,11 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """Where specs are read from, and the directory of the generated package."""
+    """Where specs are read from, the directory of the generated package, the file of its certificates."""
 
     specs: tuple[Path, ...]
     out: Path
+    lock: Path = Path("certificates.json")
 
 
 def load(start: Path) -> Config:
@@ -41,17 +44,20 @@ def _from_file(file: Path, start: Path) -> Config:
     table = tool.get("dslgen", {}) if isinstance(tool, dict) else None
     if not isinstance(table, dict):
         raise ConfigError(f"{_display(file, start)}: [tool.dslgen] is not a table")
-    unknown = sorted(set(table) - {"specs", "out"})
+    unknown = sorted(set(table) - set(_KEYS))
     if unknown:
         raise ConfigError(
-            f"{_display(file, start)}: [tool.dslgen] has no key '{unknown[0]}' (it has: specs, out)"
+            f"{_display(file, start)}: [tool.dslgen] has no key '{unknown[0]}' (it has: {', '.join(_KEYS)})"
         )
-    specs, out = table.get("specs", ["specs"]), table.get("out", "generated")
+    specs = table.get("specs", ["specs"])
     if not (isinstance(specs, list) and specs and all(isinstance(spec, str) for spec in specs)):
         raise ConfigError(f"{_display(file, start)}: 'specs' in [tool.dslgen] is a list of paths")
-    if not (isinstance(out, str) and out):
-        raise ConfigError(f"{_display(file, start)}: 'out' in [tool.dslgen] is a path")
-    return Config(tuple(_display(root / spec, start) for spec in specs), _display(root / out, start))
+    places = [table.get("out", "generated"), table.get("lock", "certificates.json")]
+    for key, place in zip(("out", "lock"), places, strict=True):
+        if not (isinstance(place, str) and place):
+            raise ConfigError(f"{_display(file, start)}: '{key}' in [tool.dslgen] is a path")
+    out, lock = (_display(root / place, start) for place in places)
+    return Config(tuple(_display(root / spec, start) for spec in specs), out, lock)
 
 
 def _display(path: Path, start: Path) -> Path:

@@ -11,6 +11,7 @@ import math
 import textwrap
 
 from dsl.activation import Activation
+from dsl.certificate import NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
 from dsl.program import Function, Program
@@ -25,7 +26,7 @@ def header(activation: Activation, program: Program, accuracy: str = "") -> str:
     sections = (
         ("Method", method(activation, program)),
         ("Rewrites", rewrites(program)),
-        ("Accuracy", accuracy or "Not certified in this build."),
+        ("Accuracy", accuracy or NOT_CERTIFIED),
         ("Special cases", special_cases(activation, program)),
     )
     parts = [summary(activation)]

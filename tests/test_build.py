@@ -11,12 +11,13 @@ from dsl import build as builder
 from dsl import targets
 from dsl.activation import Activation
 from dsl.build import BuildError, build, plan
+from dsl.certificate import Certificate
 from dsl.errors import SpecErrors
 
 ROOT = Path(__file__).parent.parent
 
 
-def stub(activation: Activation, digest: str) -> str:
+def stub(activation: Activation, digest: str, certificate: Certificate | None) -> str:
     """A module with what `__init__` needs to know, in place of the compiler's."""
     if activation.name == "explodes":
         raise BuildError("explodes")

@@ -20,7 +20,8 @@ def test_the_nearest_file_counts_and_its_paths_are_its_own(tmp_path: Path) -> No
     assert load(tmp_path) == Config((Path("a"), Path("b")), Path("pkg/acts"))
     below = tmp_path / "below"
     below.mkdir()
-    assert load(below) == Config((tmp_path / "a", tmp_path / "b"), tmp_path / "pkg/acts")
+    given = Config((tmp_path / "a", tmp_path / "b"), tmp_path / "pkg/acts", tmp_path / "certificates.json")
+    assert load(below) == given
     (below / "pyproject.toml").write_text("")
     assert load(below) == DEFAULT
 

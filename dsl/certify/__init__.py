@@ -5,6 +5,16 @@ In: a function on numpy arrays, the expression that it claims to compute. Out: a
 
 from dsl.certify.report import Failure, Measurement
 from dsl.certify.sample import kinks, sample
-from dsl.certify.scan import Truth, certify, measure, truth
+from dsl.certify.scan import Truth, around_worst, certify, measure, truth
 
-__all__ = ["Failure", "Measurement", "Truth", "certify", "kinks", "measure", "sample", "truth"]
+__all__ = [
+    "Failure",
+    "Measurement",
+    "Truth",
+    "around_worst",
+    "certify",
+    "kinks",
+    "measure",
+    "sample",
+    "truth",
+]

@@ -99,6 +99,24 @@ def certify(
         return measure(function, truth(root, name, dtype, parameters, count))
 
 
+def around_worst(function: Function, known: Truth, worst: float, bound: float) -> tuple[float, float]:
+    """The stretch of a truth's points around an input in which all errors break a bound.
+
+    It reaches from the first to the last such point, and is the input alone where its neighbours keep it.
+    """
+    _, errors = _compare(function, known)
+    finite = np.isfinite(known.points)
+    points, broken = known.points[finite], errors[finite] > bound
+    at = int(np.searchsorted(points, worst))
+    below, above = np.flatnonzero(~broken[:at]), np.flatnonzero(~broken[at:])
+    own = int(at < len(points) and points[at] == worst)
+    low = int(below[-1]) + 1 if len(below) else 0
+    kept = above[above >= own]
+    high = at + int(kept[0]) if len(kept) else len(points)
+    stretch = [worst, *points[low:high].tolist()]
+    return min(stretch), max(stretch)
+
+
 def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
     """The measurement at a truth's points, and each point's error (0 where it does not count)."""
     fmt, points, exact = known.fmt, known.points, known.values

@@ -17,13 +17,19 @@ SUPPORT = ("_launch.py", "_math.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
 
 
-def render(activation: Activation, program: Program, digest: str = "") -> str:
+def render(activation: Activation, program: Program, digest: str = "", accuracy: str = "") -> str:
     """The source of one activation's module.
 
     `digest` tells this version of the module from others in PyTorch's registry of operators; its first eight
-    characters are written into the text. The caller adds the lines of provenance and formats the whole.
+    characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
+    provenance and formats the whole.
     """
-    return layout.module(activation, program, digest)
+    return layout.module(activation, program, digest, accuracy)
+
+
+def computations(activation: Activation, program: Program) -> str:
+    """The kernels and formulas of an activation's module: what a certificate is for."""
+    return layout.computations(activation, program)
 
 
 def support_files() -> dict[str, str]:

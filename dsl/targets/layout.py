@@ -29,18 +29,23 @@ from . import {modules}
 """
 
 
-def module(activation: Activation, program: Program, digest: str) -> str:
+def module(activation: Activation, program: Program, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
-    body = "\n\n".join(_body(activation, program, digest))
+    body = "\n\n".join([*_computations(activation, program), *_interface(activation, digest)])
     modules = "_launch, _math, _runtime" if "_math." in body else "_launch, _runtime"
     standard = "import math\n\n" if "math." in _constraints_in_python(activation) else ""
     parts = [
-        docstring(report.header(activation, program)),
+        docstring(report.header(activation, program, accuracy)),
         standard + _IMPORTS.format(modules=modules),
         f"__all__ = {list(package.public_names(activation))!r}\n",
         body,
     ]
     return "\n".join(parts)
+
+
+def computations(activation: Activation, program: Program) -> str:
+    """The part of a module that computes: its kernels and its formulas."""
+    return "\n\n".join(_computations(activation, program))
 
 
 def docstring(text: str, indent: str = "") -> str:
@@ -62,7 +67,7 @@ def docstring(text: str, indent: str = "") -> str:
     return f'"""{body}{tail}"""'
 
 
-def _body(activation: Activation, program: Program, digest: str) -> Iterator[str]:
+def _computations(activation: Activation, program: Program) -> Iterator[str]:
     name = activation.name
     private = _private(name)
     functions = [_trim(function) for function in (program.forward, program.gradient, program.curvature)]
@@ -83,16 +88,24 @@ def _body(activation: Activation, program: Program, digest: str) -> Iterator[str
         parameters,
         gradient=True,
     )
-    formulas = [f"{private}_formula", f"{private}_grad_formula", f"{private}_curvature_formula"]
+    formulas = _formula_names(private)
     for function, formula, label, rename in zip(functions, formulas, labels, renames, strict=True):
         yield eager.formula(function, formula, f"{label} in torch operations.", rename)
+
+
+def _interface(activation: Activation, digest: str) -> Iterator[str]:
+    private = _private(activation.name)
     if activation.requires:
         yield _checks(activation)
-    yield _registration(activation, private, formulas, digest)
+    yield _registration(activation, private, _formula_names(private), digest)
     yield _function(activation)
     yield _class(activation)
     if activation.aliases:
-        yield "".join(f"{alias} = {name}\n" for alias in activation.aliases)
+        yield "".join(f"{alias} = {activation.name}\n" for alias in activation.aliases)
+
+
+def _formula_names(private: str) -> list[str]:
+    return [f"{private}_formula", f"{private}_grad_formula", f"{private}_curvature_formula"]
 
 
 def _trim(function: Function) -> Function:

@@ -1,0 +1,256 @@
+"""Makes the certificates that a lock does not hold: measures kernels and formulas against exact values.
+
+In: activations, certificates made before. Out: `Job`s, which say what is missing, and the rows that measuring
+them gives, as they come. Compiling happens here; torch and Triton run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dsl import certificate as certificates
+from dsl.activation import Activation
+from dsl.build import BuildError, code_digest
+from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
+from dsl.errors import SpecErrors
+from dsl.files import read_text, write_atomic
+
+SAMPLES = 20_000
+"""Points to try in float32 and in float64, beside those that are always tried."""
+PACKAGE = "certified"
+NEEDS = {"torch": "torch", "triton": "torch", "numpy": "certify", "flint": "certify"}
+"""What measuring imports, and the extra that installs it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An activation, what it compiles to, and the digest of the code."""
+
+    activation: Activation
+    source: str
+    digest: str
+
+    def certificate(self, samples: int, rows: Sequence[Row]) -> Certificate:
+        """The certificate that rows make."""
+        values = certificates.defaults(self.activation) or {}
+        return Certificate(
+            self.activation.name, self.digest, samples, certificates.show_parameters(values), tuple(rows)
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, what was measured last, and the job that this finished, if it did, with its rows."""
+
+    done: int
+    total: int
+    label: str
+    job: Job | None
+    rows: tuple[Row, ...]
+
+
+@dataclass
+class Lock:
+    """A lock file and what it holds."""
+
+    path: Path
+    held: dict[str, Certificate]
+
+
+def open_lock(path: Path, activations: Sequence[Activation], whole: bool) -> Lock:
+    """The lock, without what was made of definitions that are gone, if these are the whole project's."""
+    held = certificates.read_lock(path)
+    names = {activation.name for activation in activations}
+    return Lock(path, {name: each for name, each in held.items() if not whole or name in names})
+
+
+def bring_up_to_date(
+    lock: Lock, missing: Sequence[Job], specs: Sequence[Path], samples: int | None, processes: int
+) -> Iterator[Progress]:
+    """Measure what is missing; each certificate is written as soon as it is complete."""
+    count = samples or SAMPLES
+    for step in measure(missing, specs, count, processes) if missing else ():
+        if step.job is not None:
+            lock.held[step.job.activation.name] = step.job.certificate(count, step.rows)
+            write(lock)
+        yield step
+    write(lock)
+
+
+def write(lock: Lock) -> None:
+    """Put the lock into its file, if that changes anything."""
+    text = certificates.show_lock(lock.held)
+    if text != read_text(lock.path):
+        write_atomic(lock.path, text)
+
+
+def findings(held: Sequence[Certificate], activations: Sequence[Activation]) -> list[str]:
+    """The bounds that certificates break, a line each."""
+    accuracy = {activation.name: activation.accuracy for activation in activations}
+    return [line for each in held for line in certificates.findings(each, accuracy[each.name])]
+
+
+def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
+    """What certificates are to be made of: the activations whose parameters all have defaults, compiled."""
+    return tuple(_job(each) for each in activations if certificates.defaults(each) is not None)
+
+
+def _job(activation: Activation) -> Job:
+    from dsl.pipeline import compile_activation
+    from dsl.targets import render
+
+    try:
+        program = compile_activation(activation).program
+        return Job(activation, render(activation, program), code_digest(activation, program))
+    except SpecErrors:
+        raise
+    except Exception as error:
+        message = (
+            f"{activation.path}: '{activation.name}' could not be compiled ({type(error).__name__}: {error})"
+        )
+        raise BuildError(message) from error
+
+
+def is_current(job: Job, held: Mapping[str, Certificate], samples: int = 0) -> bool:
+    """Whether a certificate is there for just this code, made from at least so many samples."""
+    found = held.get(job.activation.name)
+    return found is not None and found.digest == job.digest and found.samples >= samples
+
+
+def require_tools() -> None:
+    """Raise `ToolsMissing` where a package is not installed that measuring needs."""
+    for module, extra in NEEDS.items():
+        if find_spec(module) is None:
+            raise ToolsMissing(
+                f"certify needs {module}, which is not installed: pip install 'dslgen[{extra}]'"
+            )
+
+
+def measure(todo: Sequence[Job], specs: Sequence[Path], samples: int, processes: int) -> Iterator[Progress]:
+    """Measure jobs, the greatest pieces of work first come first served; each is given when it is complete.
+
+    Closing the iterator, or an exception in its consumer, ends the processes.
+    """
+    require_tools()
+    rows: dict[str, list[Row]] = {job.activation.name: [] for job in todo}
+    by_name = {job.activation.name: job for job in todo}
+    pieces = len(DTYPES) * len(KINDS)
+    with TemporaryDirectory() as folder, _pool(Path(folder), todo, specs, processes) as pool:
+        pending = {
+            pool.submit(_measure, name, kind, dtype, samples): (name, kind, dtype)
+            for name in by_name
+            for dtype in DTYPES
+            for kind in KINDS
+        }
+        for done, future in enumerate(as_completed(pending), 1):
+            name, kind, dtype = pending[future]
+            rows[name] += _result(future)
+            whole = len(rows[name]) == pieces * len(certificates.MAKERS)
+            yield Progress(
+                done,
+                len(pending),
+                f"{name} {dtype} {kind}",
+                by_name[name] if whole else None,
+                tuple(rows[name]) if whole else (),
+            )
+
+
+def _result(future: Future[tuple[Row, ...]]) -> tuple[Row, ...]:
+    return future.result()
+
+
+@contextmanager
+def _pool(
+    folder: Path, todo: Sequence[Job], specs: Sequence[Path], processes: int
+) -> Iterator[ProcessPoolExecutor]:
+    _write_package(folder / PACKAGE, todo)
+    paths = tuple(str(path.absolute()) for path in specs)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (str(folder), paths))
+    try:
+        yield pool
+    except BaseException:
+        workers = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_package(folder: Path, todo: Sequence[Job]) -> None:
+    """The code to measure: the modules as they are built, but for black, and what they import."""
+    from dsl.targets import support_files
+
+    folder.mkdir()
+    files = {"__init__.py": "", **support_files()}
+    files |= {f"{job.activation.name}.py": job.source for job in todo}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+# In the processes that measure
+
+_activations: dict[str, Activation] = {}
+
+
+def _start(folder: str, specs: tuple[str, ...]) -> None:
+    from dsl import interpret
+    from dsl.project import read_project
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends quietly with the command
+    interpret.start(folder, PACKAGE)
+    project = read_project([Path(path) for path in specs])
+    _activations.update({activation.name: activation for activation in project.activations})
+
+
+def _measure(name: str, kind: str, dtype: str, samples: int) -> tuple[Row, ...]:
+    """The rows of the kernel and of the formula, in one dtype, of the value or the gradient."""
+    from dsl import interpret
+    from dsl.certify import around_worst, truth
+    from dsl.certify import measure as compare
+    from dsl.pipeline import derive
+
+    activation = _activations[name]
+    parameters = certificates.defaults(activation) or {}
+    root = activation.body if kind == "value" else derive(activation)[1]
+    known = truth(root, activation.input, dtype, parameters, samples)
+    given = {key: float(value) for key, value in parameters.items()}
+    makers = {
+        "kernel": interpret.kernel(name, kind, dtype),
+        "formula": interpret.formula(name, kind, dtype, given),
+    }
+    allowed = certificates.bound(activation.accuracy, dtype, kind)
+    rows = []
+    for by, function in makers.items():
+        found = compare(function, known)
+        first = found.failures[0] if found.failures else None
+        broken = found.worst_ulp > allowed
+        rows.append(
+            Row(
+                by,
+                dtype,
+                kind,
+                certificates.round_up(found.worst_ulp),
+                found.worst_input,
+                found.tried,
+                found.exhaustive,
+                None if found.near_roots is None else certificates.round_up(found.near_roots),
+                found.near_roots_input,
+                found.flushed,
+                found.signs,
+                found.undecided,
+                found.failed,
+                None if first is None else (first.input, first.got, first.exact),
+                around_worst(function, known, found.worst_input, allowed) if broken else None,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,368 @@
+"""Certificates as data: what was measured of a program, the bounds it is held to, and the file that keeps it.
+
+In: rows, which `dsl.assess` measures. Out: `Certificate`; the lock file's text and back; a certificate as the
+header of a generated module shows it; what breaks a bound. Imports nothing that a build could do without: a
+build reads the lock and measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dsl.activation import Activation, Bound
+from dsl.files import read_text
+from dsl.show import show_number
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+KINDS = ("value", "gradient")
+MAKERS = {"kernel": "Triton kernel", "formula": "torch formula"}
+"""Whose errors are measured: the kernel, in Triton's interpreter, and the formula that runs on a CPU."""
+
+DEFAULT_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "float32": (4.0, 8.0),
+    "float64": (8.0, 8.0),
+    "float16": (0.55, 1.0),
+    "bfloat16": (0.55, 1.0),
+}
+"""The greatest errors in ulps, of the value and of the gradient, where a spec has no `accuracy` clause."""
+NEAR_ROOTS = {"float32": 4.0, "float64": 4.0, "float16": 1.0, "bfloat16": 1.0}
+"""The greatest errors beside a root that is no representable number, in halves of epsilon."""
+HALF_EPSILON = {"float32": "2**-24", "float64": "2**-53", "float16": "2**-11", "bfloat16": "2**-8"}
+
+FORMAT = 1
+"""The version of the lock file's layout."""
+NOT_CERTIFIED = "Not certified: run `dslgen certify`."
+
+
+class LockError(Exception):
+    """The lock file cannot be used; the message says why."""
+
+
+class ToolsMissing(Exception):
+    """A package that measuring needs is not there; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The errors of one of the `MAKERS`, in one dtype, of the value or the gradient.
+
+    As in `dsl.certify.Measurement`. `failure` is the first NaN or infinity in a wrong place, as input,
+    computed and exact value; `interval` is where the errors around the worst one broke the bound that stood
+    when they were measured.
+    """
+
+    by: str
+    dtype: str
+    kind: str
+    worst_ulp: float
+    worst_input: float
+    tried: int
+    exhaustive: bool
+    near_roots: float | None = None
+    near_roots_input: float | None = None
+    flushed: int = 0
+    signs: int = 0
+    undecided: int = 0
+    failed: int = 0
+    failure: tuple[float, ...] | None = None
+    interval: tuple[float, ...] | None = None
+
+    @property
+    def tries(self) -> str:
+        """How many inputs were tried."""
+        return "every input" if self.exhaustive else f"{self.tried:,} sampled"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was measured of one activation: `digest` says of which code, `samples` how many points."""
+
+    name: str
+    digest: str
+    samples: int
+    parameters: str
+    rows: tuple[Row, ...]
+
+    def row(self, by: str, dtype: str, kind: str) -> Row | None:
+        """One of the rows."""
+        return next((row for row in self.rows if (row.by, row.dtype, row.kind) == (by, dtype, kind)), None)
+
+
+def defaults(activation: Activation) -> dict[str, Fraction] | None:
+    """The parameters' defaults, at which errors are measured; None where a parameter has none."""
+    values = {parameter.name: parameter.default for parameter in activation.parameters}
+    known = {name: value for name, value in values.items() if value is not None}
+    return known if len(known) == len(values) else None
+
+
+def show_parameters(values: Mapping[str, Fraction]) -> str:
+    """Parameters as text.
+
+    >>> show_parameters({"alpha": Fraction(1, 2)})
+    'alpha = 0.5'
+    """
+    return ", ".join(f"{name} = {_decimal(value)}" for name, value in values.items())
+
+
+def _decimal(value: Fraction) -> str:
+    return show_number(value) if value.denominator < 10**9 else repr(float(value))
+
+
+def digest(code: str, support: str, parameters: Mapping[str, Fraction]) -> str:
+    """What a certificate is for: the kernels and formulas, the blocks that they call, the parameters."""
+    given = repr([(name, str(value)) for name, value in parameters.items()])
+    return sha256("\0".join((code, support, given)).encode()).hexdigest()[:32]
+
+
+def round_up(value: float) -> float:
+    """An error in four significant digits, never less than it is, so that the lock keeps still.
+
+    >>> round_up(1.23412), round_up(0.0), round_up(17000001.0)
+    (1.235, 0.0, 17010000.0)
+    """
+    if value == 0 or not math.isfinite(value):
+        return value
+    places = 3 - math.floor(math.log10(value))
+    scale = Fraction(10) ** places
+    return float(math.ceil(Fraction(value) * scale) / scale)
+
+
+# The lock file
+
+
+def show_lock(certificates: Mapping[str, Certificate]) -> str:
+    """The lock file's text: sorted, a row a line, the same bytes for the same certificates."""
+    blocks = [
+        f"  {json.dumps(name)}: {show_certificate(each)}" for name, each in sorted(certificates.items())
+    ]
+    body = ",\n".join(blocks)
+    return f'{{\n"format": {FORMAT},\n"certificates": {{\n{body}\n}}\n}}\n'
+
+
+def show_certificate(certificate: Certificate) -> str:
+    """A certificate as the lock has it, and as the digest of a build takes it in."""
+    head = {
+        "digest": certificate.digest,
+        "parameters": certificate.parameters,
+        "samples": certificate.samples,
+    }
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    rows = ",\n".join(
+        f"      {json.dumps(_flat(row), sort_keys=True)}" for row in sorted(certificate.rows, key=_order)
+    )
+    return "{\n    " + ",\n    ".join([*lines, f'"rows": [\n{rows}\n    ]']) + "\n  }"
+
+
+def read_lock(path: Path) -> dict[str, Certificate]:
+    """The certificates of a lock file by name; none where there is no file.
+
+    Raises `LockError` for a file that is none of ours.
+    """
+    text = read_text(path)
+    if text is None:
+        return {}
+    try:
+        data = json.loads(text)
+        if data["format"] != FORMAT:
+            raise LockError(
+                f"{path} has format {data['format']}, not {FORMAT}: remove it and run dslgen certify"
+            )
+        return {name: _certificate(name, entry) for name, entry in data["certificates"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LockError(
+            f"{path} is no lock of certificates ({error}): remove it and run dslgen certify"
+        ) from None
+
+
+def _order(row: Row) -> tuple[int, int, int]:
+    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), KINDS.index(row.kind)
+
+
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Row)}
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """A row as JSON has it: what is as usual left out, infinities and NaN as text."""
+    return {key: _encode(value) for key, value in vars(row).items() if value != _DEFAULTS[key]}
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_encode(each) for each in value]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _certificate(name: str, entry: Mapping[str, Any]) -> Certificate:
+    rows = tuple(Row(**{key: _decode(key, value) for key, value in row.items()}) for row in entry["rows"])
+    return Certificate(name, entry["digest"], entry["samples"], entry["parameters"], rows)
+
+
+_WORDS = ("by", "dtype", "kind")
+
+
+def _decode(key: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(float(each) for each in value)
+    return float(value) if isinstance(value, str) and key not in _WORDS else value
+
+
+# Text
+
+
+def accuracy(certificate: Certificate) -> str:
+    """A certificate as plain text, for the header of a generated module."""
+    lines = ["The worst errors found against exact values, in ulps (found, not proved):", ""]
+    widths = (12, 8, 30)
+    head = ("", "", *MAKERS.values())
+    lines.append(_line(head, widths))
+    for dtype in DTYPES:
+        for kind in KINDS:
+            found = [certificate.row(by, dtype, kind) for by in MAKERS]
+            cells = [
+                "" if row is None else f"{_ulps(row.worst_ulp)} at {_short(row.worst_input)}" for row in found
+            ]
+            label = "derivative" if kind == "gradient" else kind
+            lines.append(_line((label, dtype, *cells), (12, 10, 30)))
+    lines.append("")
+    lines += _notes(certificate)
+    return "\n".join(lines)
+
+
+def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+    return "".join([*padded, *cells[len(widths) :]]).rstrip()
+
+
+def _notes(certificate: Certificate) -> Iterator[str]:
+    sampled = [row.tried for row in certificate.rows if not row.exhaustive]
+    if sampled:
+        count = f"at least {min(sampled):,} inputs of the other types"
+        yield f"Tried: every 16-bit input; {count}, and a search around the worst."
+    else:
+        yield "Tried: every 16-bit input."
+    if certificate.parameters:
+        yield f"With {certificate.parameters}."
+    for row in certificate.rows:
+        if row.by == "kernel" and row.dtype == "float32" and row.near_roots:
+            what = "derivative" if row.kind == "gradient" else "value"
+            yield (
+                f"Beside a root of the {what} that float32 does not have: {_ulps(row.near_roots)} * "
+                f"{HALF_EPSILON[row.dtype]}, absolute."
+            )
+    for row in certificate.rows:
+        if row.failure is not None:
+            x, got, exact = (_short(value) for value in row.failure)
+            yield f"{_title(row)}: {row.failed:,} wrong, at {x} {got} in the place of {exact}."
+
+
+def table(certificate: Certificate) -> str:
+    """A certificate as a table for a terminal: a line per row."""
+    lines = []
+    for row in sorted(certificate.rows, key=_order):
+        extra = [
+            f"{count:,} {what}"
+            for count, what in (
+                (row.failed, "wrong"),
+                (row.flushed, "flushed to zero"),
+                (row.signs, "zeros of the wrong sign"),
+                (row.undecided, "undecided"),
+            )
+            if count
+        ]
+        if row.near_roots:
+            extra.insert(0, f"near roots {_ulps(row.near_roots)} * {HALF_EPSILON[row.dtype]}")
+        place = f"{_ulps(row.worst_ulp)} ulp at {_short(row.worst_input)}"
+        text = f"  {row.by:8}{row.dtype:10}{row.kind:10}{place:30}{'; '.join([row.tries, *extra])}"
+        lines.append(text)
+    given = f" ({certificate.parameters})" if certificate.parameters else ""
+    return "\n".join([f"{certificate.name}{given}", *lines])
+
+
+def summary(held: Iterable[Certificate]) -> str:
+    """Certificates as one table: the kernels' worst errors in every dtype, and the formulas' in float32."""
+    columns = [*(("kernel", dtype) for dtype in DTYPES), ("formula", "float32")]
+    lines = [
+        _line(("", *(by for by, _ in columns)), _SUMMARY),
+        _line(("value / derivative, ulp", *(dtype for _, dtype in columns)), _SUMMARY),
+    ]
+    for each in held:
+        cells = [_pair([each.row(by, dtype, kind) for kind in KINDS]) for by, dtype in columns]
+        lines.append(_line((each.name, *cells), _SUMMARY))
+    return "\n".join(lines)
+
+
+_SUMMARY = (25, 18, 18, 18, 18)
+
+
+def _pair(rows: Iterable[Row | None]) -> str:
+    return " / ".join("" if row is None else "wrong" if row.failed else _ulps(row.worst_ulp) for row in rows)
+
+
+def _title(row: Row) -> str:
+    return f"{MAKERS[row.by]}, {row.dtype}, {row.kind}"
+
+
+def _ulps(error: float) -> str:
+    return f"{error:.3g}" if error < 1000 else f"{error:.2g}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}"
+
+
+# Bounds
+
+
+def bound(accuracy: Bound, dtype: str, kind: str) -> float:
+    """The greatest error that is allowed, in ulps.
+
+    An `accuracy` clause stands for float32 and float64 in the default's place; 16-bit types keep the default
+    where it is the stricter, for their results are rounded from float32.
+
+    >>> loose = Bound(Fraction(40), None)
+    >>> bound(loose, "float32", "value"), bound(loose, "float16", "value")
+    (40.0, 0.55)
+    """
+    usual = DEFAULT_BOUNDS[dtype][KINDS.index(kind)]
+    given = accuracy.forward if kind == "value" else accuracy.backward
+    if given is None:
+        return usual
+    return float(given) if dtype in ("float32", "float64") else min(usual, float(given))
+
+
+def findings(certificate: Certificate, accuracy: Bound) -> tuple[str, ...]:
+    """What breaks a bound, a line each: where, by how much, and the interval around it."""
+    return tuple(
+        line
+        for row in sorted(certificate.rows, key=_order)
+        for line in _broken(certificate.name, row, accuracy)
+    )
+
+
+def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
+    what = f"{name}: {_title(row)}"
+    if row.failed:
+        x, got, exact = row.failure or (math.nan,) * 3
+        wrong = f"at {x!r} {got!r} in the place of {exact!r}"
+        yield f"{what}: {row.failed:,} inputs give a wrong NaN or infinity: {wrong}"
+    allowed = bound(accuracy, row.dtype, row.kind)
+    if row.worst_ulp > allowed:
+        around = (
+            f", and more than the bound between {row.interval[0]!r} and {row.interval[1]!r}"
+            if row.interval
+            else ""
+        )
+        yield f"{what}: {_ulps(row.worst_ulp)} ulp at {row.worst_input!r}, bound {allowed:g}{around}"
+    if row.near_roots is not None and row.near_roots > NEAR_ROOTS[row.dtype]:
+        unit = HALF_EPSILON[row.dtype]
+        yield (
+            f"{what}: {_ulps(row.near_roots)} * {unit} beside a root, at {row.near_roots_input!r}, "
+            f"bound {NEAR_ROOTS[row.dtype]:g} * {unit}"
+        )

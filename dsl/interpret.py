@@ -1,0 +1,91 @@
+"""Generated code on a CPU: kernels in Triton's interpreter, formulas in torch, as functions of numpy arrays.
+
+In: a generated package, an activation's name. Out: float64 arrays. The interpreter is chosen when Triton
+decorates a function, hence a process of its own, in which `start` comes first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PLACES = {"value": "_formula", "gradient": "_grad_formula"}
+"""What an operator calls its formulas, by kind."""
+
+_packages: list[ModuleType] = []
+
+
+def start(folder: str, package: str) -> None:
+    """Import a package from a folder, its kernels interpreted."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    import torch
+
+    _mend_conversions()
+    np.seterr(all="ignore")
+    torch.set_num_threads(1)
+    sys.path.insert(0, folder)
+    _packages.append(importlib.import_module(package))
+
+
+def kernel(name: str, kind: str, dtype: str) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """An activation or its gradient, by the kernels, with the parameters' defaults."""
+    import torch
+
+    function = getattr(importlib.import_module(f"{_packages[0].__name__}.{name}"), name)
+
+    def run(points: NDArray[Any]) -> NDArray[np.float64]:
+        x = torch.from_numpy(points.astype(np.float64)).to(getattr(torch, dtype))
+        y = function(x.requires_grad_(kind == "gradient"))
+        if kind == "gradient":
+            (y,) = torch.autograd.grad(y, x, torch.ones_like(y))
+        result: NDArray[np.float64] = y.detach().double().numpy()
+        return result
+
+    return run
+
+
+def formula(
+    name: str, kind: str, dtype: str, parameters: Mapping[str, float]
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """The same by the formula in torch operations, as it runs where no kernel does."""
+    import torch
+
+    module = importlib.import_module(f"{_packages[0].__name__}.{name}")
+    compute = getattr(module._operator, PLACES[kind])
+    target = getattr(torch, dtype)
+    wide = torch.float64 if dtype == "float64" else torch.float32
+
+    def run(points: NDArray[Any]) -> NDArray[np.float64]:
+        x = torch.from_numpy(points.astype(np.float64)).to(wide)
+        result: NDArray[np.float64] = compute(x, *parameters.values()).to(target).double().numpy()
+        return result
+
+    return run
+
+
+def _mend_conversions() -> None:
+    """Have the interpreter convert between float32 and bfloat16 as GPUs do."""
+    import torch
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    original = interpreter._convert_float
+
+    def convert(data: Any, source: Any, target: Any, rounding: Any) -> Any:
+        # The interpreter truncates here; GPUs round to nearest, ties to even, as torch does.
+        if source == tl.float32 and target == tl.bfloat16:
+            wide = torch.from_numpy(np.ascontiguousarray(data).view(np.float32))
+            return wide.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+        # And loses the last bits of subnormals here.
+        if source == tl.bfloat16 and target == tl.float32:
+            return np.ascontiguousarray(data).view(np.uint16).astype(np.uint32) << 16
+        return original(data, source, target, rounding)
+
+    interpreter._convert_float = convert
