@@ -13,20 +13,18 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from fractions import Fraction
 from functools import partial
-from math import gcd
 
 from flint import fmpq
 
-from dsl.expr import ONE, Apply, Expr, Number, Symbol, call, is_op, postorder, substitute
-from dsl.rewrite.compensate import exponent
+from dsl.expr import ONE, Expr, Number, Symbol, call
+from dsl.rewrite.bind import exponent_of
 from dsl.rewrite.field import (
     CAPACITY,
-    UNIT,
     Field,
     Generator,
     Monomial,
@@ -34,38 +32,16 @@ from dsl.rewrite.field import (
     Rational,
     constant_size,
     constant_value,
-    exact_root,
     from_terms,
     rational_number,
     terms,
     with_power,
 )
+from dsl.rewrite.product import Product, add, divided, multiply, raised, root_of, times
 from dsl.rewrite.samples import sample_generators
 from dsl.rewrite.style import Style
 from dsl.rewrite.sums import SPARE, Form, best_form
-
-LARGEST_EXPONENT = 2048
-"""exp(-2048) is zero in every dtype; magnitudes beyond the point where this is reached may be clamped."""
-
-
-@dataclass(frozen=True)
-class Product:
-    """coefficient * product(above) / product(below) * product(exp tails), each factor with its power."""
-
-    coefficient: Fraction
-    constants: tuple[tuple[Expr, int], ...]
-    """Constants such as pi that multiply the whole, with their powers."""
-    above: tuple[tuple[Expr, int], ...]
-    below: tuple[tuple[Expr, int], ...]
-    tails: tuple[tuple[int, int], ...]
-    """Exponential generators (their indices) that multiply the whole, with powers in their units."""
-    safe_below: bool = True
-    """Whether every denominator is bounded away from zero and from overflow."""
-    unresolved: tuple[str, ...] = ()
-    positive: bool = False
-    """Whether every factor is known to be positive, so that the coefficient has the sign."""
-    small: bool = False
-    """Whether everything but the tails is at most one in magnitude."""
+from dsl.rewrite.units import Units, reach
 
 
 @dataclass
@@ -85,45 +61,6 @@ class Factors:
     def add(self, node: Expr, power: int) -> None:
         """One more factor."""
         self.factors[node] = self.factors.get(node, 0) + power
-
-
-@dataclass
-class Units:
-    """For each exponential generator, the power that is evaluated: all its powers are multiples of it."""
-
-    field: Field
-    powers: dict[int, int] = dataclass_field(default_factory=dict)
-
-    @staticmethod
-    def of(field: Field, values: Iterable[Rational]) -> Units:
-        units = Units(field)
-        seen: set[int] = set()
-        pending = list(values)
-        while pending:
-            value = pending.pop()
-            for poly in (value.num, value.den):
-                for monomial in terms(poly):
-                    for index, power in enumerate(monomial):
-                        if not power:
-                            continue
-                        gen = field.generators[index]
-                        if gen.kind == "exp":
-                            units.powers[index] = gcd(units.powers.get(index, 0), power)
-                        if index not in seen:
-                            seen.add(index)
-                            pending.extend(_arguments(field, gen))
-        return units
-
-
-def _arguments(field: Field, gen: Generator) -> list[Rational]:
-    if gen.argument is None:
-        return []
-    if gen.kind == "erfc":
-        assert gen.partner is not None
-        return [gen.argument, gen.partner]
-    if gen.kind == "log":
-        return [gen.argument, gen.argument - Rational.number(1)]
-    return [gen.argument]
 
 
 def constant_expr(value: Rational, field: Field) -> Expr:
@@ -188,12 +125,12 @@ class Speller:
     def compose(self, parts: Product) -> Expr:
         """The expression of a product; tails come last, in halves where the rest may be large."""
         above = [f for f, n in parts.above for _ in range(n)] if not parts.safe_below else []
-        above = above or [_power(f, n) for f, n in parts.above]
+        above = above or [raised(f, n) for f, n in parts.above]
         below = [f for f, n in parts.below for _ in range(n)] if not parts.safe_below else []
-        below = below or [_power(f, n) for f, n in parts.below]
+        below = below or [raised(f, n) for f, n in parts.below]
         tails = parts.tails
         if parts.small:
-            above += [_power(Symbol(f"%exp{i}"), p) for i, p in tails if p > 0]
+            above += [raised(Symbol(f"%exp{i}"), p) for i, p in tails if p > 0]
             tails = tuple((i, p) for i, p in tails if p < 0)
         result = divided(parts.coefficient, parts.constants, above, below, parts.safe_below)
         return self.apply_tails(result, tails)
@@ -203,7 +140,7 @@ class Speller:
         for index, power in tails:
             half = self.half(index, power)
             if result is ONE:
-                result = half * half if power < 0 else _power(Symbol(f"%exp{index}"), power)
+                result = half * half if power < 0 else raised(Symbol(f"%exp{index}"), power)
             else:
                 result = (result * half) * half
         return result
@@ -215,7 +152,7 @@ class Speller:
             return Symbol(f"%half-{index}:{-power}")
         whole, odd = divmod(power, 2)
         self.fired["decaying exponential last, in halves"] = None
-        return _multiply([Symbol(f"%exp{index}")] * whole + [Symbol(f"%half{index}")] * odd)
+        return multiply([Symbol(f"%exp{index}")] * whole + [Symbol(f"%half{index}")] * odd)
 
     def _has_magnitude(self, value: Rational) -> bool:
         return any(
@@ -296,20 +233,20 @@ class Speller:
         ((monomial, value),) = terms(form.poly).items()
         if gen.kind != "exp" or sum(map(abs, monomial)) != monomial[index]:
             return False
-        inner = self._exponent(index, Fraction(1))
+        inner = exponent_of(self, index, Fraction(1))
         if len(inner.num) != 1 or not inner.den.is_constant():
             return False
         ((base, scale),) = terms(inner.num).items()
         used = [(i, p) for i, p in enumerate(base) if p]
         if len(used) != 1 or self.field.generators[used[0][0]].kind != "exp":
             return False
-        ((tail, raised),) = used
+        ((tail, degree),) = used
         if not self.field.generators[tail].argument_decays:
             result.unresolved.append("the complement of a double exponential")
             return False
         times = monomial[index] * power
         result.coefficient *= value**power * abs(scale) ** times
-        result.tails[tail] = result.tails.get(tail, 0) + raised // self.units.powers.get(tail, 1) * times
+        result.tails[tail] = result.tails.get(tail, 0) + degree // self.units.powers.get(tail, 1) * times
         result.add(call("expm1_over", self.quotient(inner)), times)
         result.bounded = False
         self.fired["vanishing complement"] = None
@@ -346,15 +283,15 @@ class Speller:
             assert gen.partner is not None
             ((monomial, _),) = terms(self._deflate(gen.partner.num)).items()
             (index,) = [i for i, p in enumerate(monomial) if p and self.field.generators[i].kind == "exp"]
-            raised = {
+            absorbed = {
                 tuple(p + key[gen.index] * q for p, q in zip(key, monomial, strict=True)): value
                 for key, value in terms(poly).items()
             }
-            common = min(key[index] for key in raised)
+            common = min(key[index] for key in absorbed)
             if common == 0:
                 continue
             self.fired["scaled erfc"] = None
-            poly = from_terms({with_power(key, index, key[index] - common): v for key, v in raised.items()})
+            poly = from_terms({with_power(key, index, key[index] - common): v for key, v in absorbed.items()})
             tails[index] = tails.get(index, 0) + common
             scaled.add(gen.index)
         return poly, tails, frozenset(scaled)
@@ -400,10 +337,10 @@ class Speller:
         previous = 0
         for power in sorted(groups, reverse=True):
             inner = self.spell(groups[power], replace(style, clamp=style.clamp or (vanishing and power > 0)))
-            result = inner if result is None else _add(_times(result, _power(leaf, previous - power)), inner)
+            result = inner if result is None else add(times(result, raised(leaf, previous - power)), inner)
             previous = power
         assert result is not None
-        return _times(result, _power(leaf, previous)) if previous else result
+        return times(result, raised(leaf, previous)) if previous else result
 
     def _rank(self, index: int) -> int:
         return -1 if index == SPARE else _ORDER.index(self.field.generators[index].kind)
@@ -436,9 +373,9 @@ class Speller:
             gen = self.field.generators[index]
             if not gen.argument_decays:
                 continue
-            reach = _reach(self.field, gen, power)
-            if reach is not None:
-                largest = max(largest, reach)
+            farthest = reach(self.field, gen, power)
+            if farthest is not None:
+                largest = max(largest, farthest)
         return largest or None
 
     def erfc(self, gen: Generator, style: Style) -> Expr:
@@ -497,7 +434,7 @@ class Speller:
             return root
         self.fired["root of a square"] = None
         size = self.magnitude if self.magnitude is not own else call("abs", own)
-        far = _times(_root_of(self.spell(lead, Style())), _power(size, degree // 2))
+        far = times(root_of(self.spell(lead, Style())), raised(size, degree // 2))
         return call("where", call("lt", size, 2 ** (124 // degree)), root, far)
 
     def _kinds(self, value: Rational) -> set[str]:
@@ -505,64 +442,6 @@ class Speller:
         return {self.field.generators[i].kind for key in terms(value.num) for i, p in enumerate(key) if p}
 
     # -- exponentials ------------------------------------------------------------------------------------
-
-    def bind(self, root: Expr) -> Expr:
-        """The expression with its placeholders replaced by the exponentials they stand for.
-
-        An exponential that is needed in halves is the square of its half; one of which only the complement
-        and sums with a constant are needed is one minus the complement.
-        """
-        names = {node.name for node in postorder(root) if isinstance(node, Symbol) and node.name[0] == "%"}
-        values: dict[Expr, Expr] = {}
-        for name in sorted(names):
-            kind, index, power = _parse_placeholder(name)
-            alone = f"%rest{index}" in names and not {f"%exp{index}", f"%half{index}"} & names
-            if kind == "rest":
-                value = self._complement(index)
-            elif kind == "soft" and alone:
-                value = ONE - self._complement(index)
-            elif kind == "half":
-                value = self._exponential(index, Fraction(power, 2))
-            elif f"%half{index}" in names:
-                half = self._exponential(index, Fraction(1, 2))
-                value = half * half
-            else:
-                value = self._exponential(index, Fraction(1))
-            values[Symbol(name)] = value
-        bound = substitute(root, values)
-        return self.bind(bound) if any(_is_placeholder(node) for node in postorder(bound)) else bound
-
-    def _exponent(self, index: int, power: Fraction) -> Rational:
-        base = self.field.generators[index].argument
-        assert base is not None
-        return base * Rational.number(power * Fraction(self.units.powers.get(index, UNIT), UNIT))
-
-    def _exponential(self, index: int, power: Fraction) -> Expr:
-        return exponent(self, self._exponent(index, power)).exponential()
-
-    def _complement(self, index: int) -> Expr:
-        """1 - exp(u) for u < 0, else exp(u) - 1."""
-        value = call("expm1", exponent(self, self._exponent(index, Fraction(1))).high)
-        return -value if self.field.generators[index].argument_decays else value
-
-
-def _is_placeholder(node: Expr) -> bool:
-    return isinstance(node, Symbol) and node.name[0] == "%"
-
-
-def may_be_large(node: Expr) -> bool:
-    """Whether a value may come near the end of the range: arithmetic on an input that nothing bounds."""
-    pending = [node]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, Symbol) and part.name[0] != "%":
-            return True
-        if is_op(part, "add", "sub", "mul", "neg", "sqrt", "abs", "where"):
-            pending.extend(part.args)
-        elif is_op(part, "max", "min"):
-            # One bound holds one side only; an interval is max(min(x, c), -c).
-            pending.extend(arg for arg in part.args if not is_op(arg, "max", "min", "abs"))
-    return False
 
 
 def _content(poly: Poly) -> Fraction:
@@ -572,141 +451,6 @@ def _content(poly: Poly) -> Fraction:
     if all(value.denominator == 1 and abs(value) <= 64 for value in items.values()):
         return Fraction(1)
     return abs(items.get((0,) * CAPACITY, next(iter(items.values()))))
-
-
-def _parse_placeholder(name: str) -> tuple[str, int, int]:
-    kind = name[1:].rstrip("-:0123456789")
-    rest = name[1 + len(kind) :]
-    sign = -1 if rest.startswith("-") else 1
-    index, _, power = rest.lstrip("-").partition(":")
-    return kind, int(index), sign * int(power or 1)
-
-
-def _reach(field: Field, gen: Generator, power: int) -> int | None:
-    """The least power of two at which the exponential is surely zero, or None if that is not a number."""
-    assert gen.argument is not None
-    below = sum(v * constant_size(field, key) for key, v in terms(gen.argument.den).items())
-    kinds = {field.generators[i].kind for key in terms(gen.argument.num) for i, p in enumerate(key) if p}
-    free = {field.generators[i].kind for key in terms(gen.argument.den) for i, p in enumerate(key) if p}
-    if not kinds <= {"magnitude", "constant"} or not free <= {"constant"}:
-        return None
-    exponents = []
-    for key, value in terms(gen.argument.num).items():
-        degree = sum(p for i, p in enumerate(key) if p and field.generators[i].kind == "magnitude")
-        if degree:
-            size = float(abs(value * constant_size(field, key) / below)) * power / UNIT
-            exponents.append((LARGEST_EXPONENT / size) ** (1 / degree))
-    if not exponents:
-        return None
-    reach = 1
-    while reach < min(exponents):
-        reach *= 2
-    return reach
-
-
-def _root_of(node: Expr) -> Expr:
-    if isinstance(node, Number):
-        root = exact_root(node.value)
-        if root is not None:
-            return Number(root)
-    return call("sqrt", node)
-
-
-def _add(a: Expr, b: Expr) -> Expr:
-    if isinstance(b, Apply) and b.op == "neg":
-        return a - b.args[0]
-    if isinstance(a, Apply) and a.op == "neg":
-        return b - a.args[0]
-    return a + b
-
-
-def _times(a: Expr, b: Expr) -> Expr:
-    if a is ONE:
-        return b
-    if b is ONE:
-        return a
-    if isinstance(a, Apply) and a.op == "neg":
-        return -_times(a.args[0], b)
-    if isinstance(b, Apply) and b.op == "neg":
-        return -_times(a, b.args[0])
-    return a * b
-
-
-def _power(node: Expr, n: int) -> Expr:
-    return ONE if n == 0 else node if n == 1 else call("pow", node, n)
-
-
-def _multiply(factors: Iterable[Expr]) -> Expr:
-    result: Expr = ONE
-    for factor in factors:
-        result = factor if result is ONE else result * factor
-    return result
-
-
-def divided(
-    coefficient: Fraction,
-    constants: Iterable[tuple[Expr, int]],
-    above: list[Expr],
-    below: list[Expr],
-    safe_below: bool,
-) -> Expr:
-    """coefficient * constants * product(above) / product(below), in an order that overflows late.
-
-    Where the denominator may be large, one factor of the numerator is divided by each of its factors before
-    the others are multiplied in.
-    """
-    if not below:
-        return scaled_by(coefficient, constants, above)
-    if safe_below:
-        large = [factor for factor in above if may_be_large(factor)]
-        small = [factor for factor in above if not may_be_large(factor)]
-        if not large or not small:
-            return call("ratio", scaled_by(coefficient, constants, above), _multiply(below))
-        quotient = call("ratio", _multiply(small), _multiply(below))
-        return scaled_by(coefficient, constants, [*large, quotient])
-    above, quotients = sorted(above, key=may_be_large), []
-    for factor in below:
-        quotients.append(call("div", above.pop() if above else ONE, factor))
-    return scaled_by(coefficient, constants, [*above, *quotients])
-
-
-def scaled_by(coefficient: Fraction, constants: Iterable[tuple[Expr, int]], factors: Sequence[Expr]) -> Expr:
-    """coefficient * constants * product(factors), the constants gathered so that they fold into one.
-
-    What makes the product smaller is multiplied in first, what makes it larger last: then no partial product
-    overflows if the whole does not.
-    """
-    constants = tuple(constants)
-    size = abs(coefficient)
-    for node, power in constants:
-        size *= Fraction(float(constant_value(node))) ** power
-    above = _multiply(_power(c, n) for c, n in constants if n > 0)
-    below = _multiply(_power(c, -n) for c, n in constants if n < 0)
-    constant = _scale(abs(coefficient), above)
-    constant = constant if below is ONE else constant / below
-    if not factors:
-        value = constant
-    elif constant is ONE:
-        value = _multiply(factors)
-    elif size < 1 and isinstance(constant, Number):
-        value = _multiply([_scale(constant.value, factors[0]), *factors[1:]])
-    elif size < 1:
-        value = _multiply([constant * factors[0], *factors[1:]])
-    else:
-        value = constant * _multiply(factors)
-    return -value if coefficient < 0 else value
-
-
-def _scale(coefficient: Fraction, node: Expr) -> Expr:
-    if coefficient == 1:
-        return node
-    if coefficient == -1:
-        return -node
-    if abs(coefficient) < 1 and isinstance(node, Apply) and node.op in ("add", "sub") and may_be_large(node):
-        # A sum near the end of the range, halved after it was rounded to infinity, would stay infinite.
-        a, b = (_scale(coefficient, arg) for arg in node.args)
-        return _add(a, b) if node.op == "add" else _add(a, -b)
-    return Number(coefficient) if node is ONE else Number(coefficient) * node
 
 
 _ORDER = ("exp", "erfc", "acot", "sqrt", "log", "atom", "symbol", "size", "magnitude", "constant")

@@ -11,18 +11,9 @@ from fractions import Fraction
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
 from dsl.ops import where
-from dsl.rewrite.emit import (
-    Product,
-    Speller,
-    _multiply,
-    _power,
-    _scale,
-    _times,
-    divided,
-    may_be_large,
-    scaled_by,
-)
+from dsl.rewrite.emit import Speller
 from dsl.rewrite.field import Rational, terms
+from dsl.rewrite.product import Product, divided, may_be_large, multiply, raised, scaled, scaled_by, times
 
 
 def merge(speller: Speller, condition: Expr, x: Symbol, plus: Rational, minus: Rational) -> Expr:
@@ -65,7 +56,7 @@ def _hinge(speller: Speller, x: Symbol, plus: Rational, minus: Rational) -> Expr
     slope = speller.quotient(difference / speller.field.value(magnitude))
     for base, hinge, agrees in ((minus, "max", sign), (plus, "min", None if sign is None else -sign)):
         if agrees is not None and speller.field.sign(base) == agrees:
-            return speller.compose(speller.product(base)) + _times(slope, call(hinge, x, ZERO))
+            return speller.compose(speller.product(base)) + times(slope, call(hinge, x, ZERO))
     return None
 
 
@@ -171,8 +162,8 @@ def _choose(condition: Expr, plus: Expr, minus: Expr) -> Expr:
 
 
 def _spelled(scale: Fraction, factors: dict[Expr, int]) -> Expr:
-    product = _multiply(_power(node, n) for node, n in factors.items())
-    return Number(scale) if product is ONE else _scale(scale, product)
+    product = multiply(raised(node, n) for node, n in factors.items())
+    return Number(scale) if product is ONE else scaled(scale, product)
 
 
 def _take_common(plus: dict[Expr, int], minus: dict[Expr, int]) -> list[Expr]:
@@ -181,7 +172,7 @@ def _take_common(plus: dict[Expr, int], minus: dict[Expr, int]) -> list[Expr]:
     for node in tuple(plus):
         power = min(plus[node], minus.get(node, 0))
         if power:
-            common.append(_power(node, power))
+            common.append(raised(node, power))
             _take(plus, node, power)
             _take(minus, node, power)
     return common

@@ -18,7 +18,7 @@ from dsl.rewrite.field import UNIT, Field, Generator, Rational, terms
 from dsl.rewrite.probe import BITS, ball, probe
 
 if TYPE_CHECKING:
-    from dsl.rewrite.emit import Units
+    from dsl.rewrite.units import Units
 
 MAGNITUDES = tuple(Fraction(3, 2) * Fraction(4) ** k for k in (*range(-16, 4), 8, 14))
 """From 3e-10 to 100, where functions move, and far out."""

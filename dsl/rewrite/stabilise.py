@@ -16,14 +16,16 @@ from fractions import Fraction
 
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute
 from dsl.ops import OPS, where
+from dsl.rewrite.bind import bind
 from dsl.rewrite.canonical import Canonical, Case
 from dsl.rewrite.conditions import settle
 from dsl.rewrite.core import lower
-from dsl.rewrite.emit import Speller, Units
+from dsl.rewrite.emit import Speller
 from dsl.rewrite.field import Field, Generator, Rational, TooLarge, terms
 from dsl.rewrite.merge import merge
 from dsl.rewrite.probe import probe
 from dsl.rewrite.simplify import simplify
+from dsl.rewrite.units import Units
 
 LARGEST_PIECE = 400
 """Nodes in a piece that is worth a normal form; larger expressions are treated operand by operand."""
@@ -205,7 +207,7 @@ class _Stabiliser:
             return None
         quantity = first.undetermined[0]
         speller = Speller(field, Units.of(field, [quantity]), self.x)
-        spelled = speller.bind(speller.quotient(quantity))
+        spelled = bind(speller, speller.quotient(quantity))
         size_of = call("abs", spelled)
         gen = field.generator(size_of, lambda i: Generator(i, "size", True, size_of))
         field.split = (quantity, field.value(gen))
@@ -239,7 +241,7 @@ class _Stabiliser:
 
     def _plan(self, speller: Speller, value: Expr, *cases: Rational) -> _Plan:
         unresolved = sum(len(speller.product(case).unresolved) for case in cases)
-        return _Plan(speller.bind(value), unresolved, speller.fired)
+        return _Plan(bind(speller, value), unresolved, speller.fired)
 
 
 def _harmless(value: Rational, gen: Generator, whole: bool) -> bool:

@@ -1,0 +1,73 @@
+"""What stands for an exponential until the whole expression is known.
+
+In: an expression with placeholders, and the `Speller` that wrote them. Out: the expression with
+exponentials. How an exponential is evaluated depends on what else needs it: `%exp3` is generator 3 in its
+unit, `%half3` its square root, `%rest3` its complement, `%soft3` itself where an absolute error does no harm.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from dsl.expr import ONE, Expr, Symbol, call, postorder, substitute
+from dsl.rewrite.compensate import exponent
+from dsl.rewrite.field import UNIT, Rational
+
+if TYPE_CHECKING:
+    from dsl.rewrite.emit import Speller
+
+
+def bind(speller: Speller, root: Expr) -> Expr:
+    """The expression with its placeholders replaced by the exponentials they stand for.
+
+    An exponential that is needed in halves is the square of its half; one of which only the complement
+    and sums with a constant are needed is one minus the complement.
+    """
+    names = {node.name for node in postorder(root) if isinstance(node, Symbol) and node.name[0] == "%"}
+    values: dict[Expr, Expr] = {}
+    for name in sorted(names):
+        kind, index, power = _parse_placeholder(name)
+        alone = f"%rest{index}" in names and not {f"%exp{index}", f"%half{index}"} & names
+        if kind == "rest":
+            value = _complement(speller, index)
+        elif kind == "soft" and alone:
+            value = ONE - _complement(speller, index)
+        elif kind == "half":
+            value = _exponential(speller, index, Fraction(power, 2))
+        elif f"%half{index}" in names:
+            half = _exponential(speller, index, Fraction(1, 2))
+            value = half * half
+        else:
+            value = _exponential(speller, index, Fraction(1))
+        values[Symbol(name)] = value
+    bound = substitute(root, values)
+    return bind(speller, bound) if any(_is_placeholder(node) for node in postorder(bound)) else bound
+
+
+def exponent_of(speller: Speller, index: int, power: Fraction) -> Rational:
+    base = speller.field.generators[index].argument
+    assert base is not None
+    return base * Rational.number(power * Fraction(speller.units.powers.get(index, UNIT), UNIT))
+
+
+def _exponential(speller: Speller, index: int, power: Fraction) -> Expr:
+    return exponent(speller, exponent_of(speller, index, power)).exponential()
+
+
+def _complement(speller: Speller, index: int) -> Expr:
+    """1 - exp(u) for u < 0, else exp(u) - 1."""
+    value = call("expm1", exponent(speller, exponent_of(speller, index, Fraction(1))).high)
+    return -value if speller.field.generators[index].argument_decays else value
+
+
+def _is_placeholder(node: Expr) -> bool:
+    return isinstance(node, Symbol) and node.name[0] == "%"
+
+
+def _parse_placeholder(name: str) -> tuple[str, int, int]:
+    kind = name[1:].rstrip("-:0123456789")
+    rest = name[1 + len(kind) :]
+    sign = -1 if rest.startswith("-") else 1
+    index, _, power = rest.lstrip("-").partition(":")
+    return kind, int(index), sign * int(power or 1)
