@@ -278,6 +278,8 @@ class Canonical:
 
     def error_function(self, value: Rational) -> Rational | None:
         """erf(u) = 1 - erfc(u) for u > 0; odd."""
+        if self._is_fixed(value):
+            return self._of_constant("erf", value)
         value = self.measured(value)
         sign = self.field.surely(value)
         if sign is None:
@@ -299,8 +301,21 @@ class Canonical:
         ratio = (value / quantity).as_number()
         return value if ratio is None else size * Rational.number(ratio * self.case.split_sign)
 
+    def _is_fixed(self, value: Rational) -> bool:
+        return all(self.field.is_constant(m) for poly in (value.num, value.den) for m in terms(poly))
+
+    def _of_constant(self, op: str, value: Rational) -> Rational:
+        """An odd function of a constant."""
+        sign = self.field.sign(value)
+        if not sign:
+            return Rational.number(0)
+        node = Apply(op, _spell_constant(value if sign > 0 else -value, self.field))
+        return self.constant(node) if sign > 0 else -self.constant(node)
+
     def arctangent(self, value: Rational) -> Rational | None:
         """atan(u) = pi/2 - acot(u) for u > 0; odd."""
+        if self._is_fixed(value):
+            return self._of_constant("atan", value)
         value = self.measured(value)
         sign = self.field.surely(value)
         if sign is None:

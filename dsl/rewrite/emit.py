@@ -13,7 +13,7 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from fractions import Fraction
@@ -398,13 +398,22 @@ class Speller:
 
     def log(self, gen: Generator, style: Style) -> Expr:
         assert gen.argument is not None
-        if gen.positive:
-            exps = [gen.index for gen in self.field.of_kind("exp")]
-            inner = any(poly.degrees()[i] > 0 for poly in (gen.argument.num, gen.argument.den) for i in exps)
-            self.fired["logarithm of a quotient of exponentials" if inner else "log1p"] = None
-            excess = self.product(gen.argument - Rational.number(1))
-            return call("log1p_unit" if excess.small else "log1p", self.compose(replace(excess, small=True)))
-        return call("log", self.quotient(gen.argument))
+        return self._before_overflow(gen.argument, self._logarithm(gen), self._far_logarithm)
+
+    def _logarithm(self, gen: Generator) -> Expr:
+        assert gen.argument is not None
+        if not gen.positive:
+            return call("log", self.quotient(gen.argument))
+        exps = [gen.index for gen in self.field.of_kind("exp")]
+        inner = any(poly.degrees()[i] > 0 for poly in (gen.argument.num, gen.argument.den) for i in exps)
+        self.fired["logarithm of a quotient of exponentials" if inner else "log1p"] = None
+        excess = self.product(gen.argument - Rational.number(1))
+        return call("log1p_unit" if excess.small else "log1p", self.compose(replace(excess, small=True)))
+
+    def _far_logarithm(self, size: Expr, lead: Expr, degree: int) -> Expr:
+        self.fired["logarithm of a square"] = None
+        far = Number(degree) * call("log", size)
+        return far if lead is ONE else far + call("log", lead)
 
     def sqrt(self, gen: Generator, style: Style) -> Expr:
         assert gen.argument is not None
@@ -418,24 +427,34 @@ class Speller:
         return self.compose(replace(excess, small=True))
 
     def _guarded_root(self, value: Rational) -> Expr:
-        """sqrt(u); where u is a polynomial in |x| whose square would overflow, its leading term's root."""
         root = call("sqrt", self.quotient(value))
-        own = Symbol(self.field.input)
-        magnitudes = [g.index for g in self.field.generators if g.kind == "magnitude" or g.expr is own]
-        if not magnitudes or not value.den.is_constant():
-            return root
-        degree = int(value.num.degrees()[magnitudes[0]])
-        lead = {
-            with_power(k, magnitudes[0], 0): v
-            for k, v in terms(value.num).items()
-            if k[magnitudes[0]] == degree
-        }
-        if degree < 2 or degree % 2 or self._kinds(value) & {"exp", "erfc", "log", "sqrt"}:
-            return root
+        return self._before_overflow(value, root, self._far_root)
+
+    def _far_root(self, size: Expr, lead: Expr, degree: int) -> Expr | None:
+        if degree % 2:
+            return None
         self.fired["root of a square"] = None
+        return times(root_of(lead), raised(size, degree // 2))
+
+    def _before_overflow(
+        self, value: Rational, near: Expr, far: Callable[[Expr, Expr, int], Expr | None]
+    ) -> Expr:
+        """A function of a polynomial in |x| that overflows: `near`, and beyond, of its leading term alone.
+
+        `far` gets |x|, the leading coefficient and the degree.
+        """
+        own = Symbol(self.field.input)
+        index = next((g.index for g in self.field.generators if g.kind == "magnitude" or g.expr is own), None)
+        if index is None or not value.den.is_constant() or self._kinds(value) & _TRANSCENDENTAL:
+            return near
+        degree = int(value.num.degrees()[index])
+        if degree < 2:
+            return near
+        items = terms(value.num).items()
+        lead = {with_power(key, index, 0): v for key, v in items if key[index] == degree}
         size = self.magnitude if self.magnitude is not own else call("abs", own)
-        far = times(root_of(self.spell(lead, Style())), raised(size, degree // 2))
-        return call("where", call("lt", size, 2 ** (124 // degree)), root, far)
+        beyond = far(size, self.spell(lead, Style()), degree)
+        return near if beyond is None else call("where", call("lt", size, 2 ** (124 // degree)), near, beyond)
 
     def _kinds(self, value: Rational) -> set[str]:
         """The kinds of generators in a numerator."""
@@ -454,4 +473,5 @@ def _content(poly: Poly) -> Fraction:
 
 
 _ORDER = ("exp", "erfc", "acot", "sqrt", "log", "atom", "symbol", "size", "magnitude", "constant")
+_TRANSCENDENTAL = {"exp", "erfc", "acot", "log", "sqrt"}
 _LEAVES = {"erfc": Speller.erfc, "acot": Speller.acot, "log": Speller.log, "sqrt": Speller.sqrt}

@@ -73,17 +73,22 @@ def _is_right(
     limits: list[float | None],
     settings: list[dict[str, Fraction]],
 ) -> bool:
-    """Whether the program has the limit at an infinity, and is finite on the way where the function is."""
+    """Whether the program has the limit at an infinity, and about the function's value on the way."""
     for setting, limit in zip(settings, limits, strict=True):
         if not _same(_value(root, x, side * math.inf, setting), limit):
             return False
         for magnitude in PROBES:
-            got = _value(root, x, float(side * magnitude), setting)
-            if not math.isfinite(got):
-                value = probe(exact, {**setting, x.name: side * magnitude})
-                if value is not None and abs(float(value)) < 3.4e38:
-                    return False
+            at = float(side * magnitude)
+            got = _value(root, x, at, setting)
+            exact_value = probe(exact, {**setting, x.name: Fraction(at)})
+            if exact_value is not None and _is_off(got, float(exact_value)):
+                return False
     return True
+
+
+def _is_off(got: float, value: float) -> bool:
+    """Whether a value is wrong in its first digits, where float32 holds the right one."""
+    return 1e-36 < abs(value) < 3.4e38 and not abs(got - value) <= 1e-3 * abs(value)
 
 
 def _held(
@@ -117,20 +122,23 @@ def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
     def f(power: int) -> Any | None:
         return probe(exact, {x.name: Fraction(side) * Fraction(2) ** power})
 
-    far, farther = f(60), f(61)
+    far, farther = f(33), f(34)
     if far is None or farther is None or not (far > 0 or far < 0):
         return None
     slope = math.log2(abs(float(farther / far)))
     order = round(slope)
     if abs(slope - order) > 1e-9 or not -8 <= order <= 4:
         return None
-    scale = far / ball(Fraction(side * 2**60) ** order)
-    for power in (30, 31, 45, 100):
+    scale = far / ball(Fraction(side * 2**33) ** order)
+    for power in (30, 31, 36, 40):
         value = f(power)
         leading = scale * ball((Fraction(side) * Fraction(2) ** power) ** order)
         if value is None or not abs(value - leading) <= abs(value) * 2.0**-52:
             return None
-    term: Expr = Number(Fraction(float(scale)))
+    measured = Fraction(float(scale))
+    simple = measured.limit_denominator(1024)
+    close = abs(simple - measured) <= abs(measured) * Fraction(1, 2**50)
+    term: Expr = Number(simple if close else measured)
     for _ in range(abs(order)):
         term = term * x if order > 0 else term / x
     return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), term, root)

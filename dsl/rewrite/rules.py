@@ -129,6 +129,12 @@ _ROWS = (
         "at infinity the product is infinity times zero; where the exponential is zero, any factor serves",
     ),
     Rule(
+        "logarithm of a square",
+        "log(u**2 + 1)",
+        "where(abs(u) < 4611686018427387904, log1p(u**2), 2 * log(abs(u)))",
+        "u**2 overflows beyond 1.8e19 in float32, where its logarithm is 88",
+    ),
+    Rule(
         "root of a square",
         "sqrt(u**2 + 1)",
         "where(abs(u) < 4611686018427387904, sqrt(u**2 + 1), abs(u))",
