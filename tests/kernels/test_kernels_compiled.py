@@ -35,6 +35,17 @@ def counted() -> dict[str, Any]:
     return kernels if table["triton"] == triton.__version__ else {}
 
 
+SPILLING = {
+    ("squareplus", "value", "float64", "sm_80"): "one register, across the calls that divide and take roots"
+} | {
+    ("snake", kind, "float64", target): "the sine of great arguments takes an array and a table of digits"
+    for kind in inspect.KINDS
+    for target in TARGETS
+    if target.startswith("sm_")
+}
+"""What does not yet keep to its registers, and why."""
+
+
 def cases() -> Iterator[Any]:
     """Every kernel for every target; of a third of the activations one kernel for the less common targets."""
     for place, name in enumerate(shipped.ACTIVATIONS):
@@ -43,11 +54,17 @@ def cases() -> Iterator[Any]:
                 for kind_place, kind in enumerate(inspect.KINDS):
                     usual = target in FOR_ALL and dtype in FOR_ALL_DTYPES
                     turn = (place + target_place) % 24 == 2 * dtype_place + kind_place
-                    marks = () if usual or turn else (pytest.mark.exhaustive,)
+                    marks = [] if usual or turn else [pytest.mark.exhaustive]
+                    reason = SPILLING.get((name, kind, dtype, target))
+                    marks += (
+                        [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)]
+                        if reason
+                        else []
+                    )
                     yield pytest.param(name, kind, dtype, target, marks=marks)
 
 
-@pytest.mark.parametrize(("name", "kind", "dtype", "target"), cases())
+@pytest.mark.parametrize(("name", "kind", "dtype", "target"), list(cases()))
 def test_machine_code(
     name: str, kind: str, dtype: str, target: str, acts: ModuleType, counted: dict[str, Any]
 ) -> None:
