@@ -14,10 +14,12 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from flint import ctx
+
 from dsl.expr import Apply, Expr, Number, Symbol, call, is_op, postorder, rebuild, substitute, symbols
 from dsl.ieee import evaluate
 from dsl.ops import where
-from dsl.rewrite.probe import ball, probe
+from dsl.rewrite.probe import BITS, ball, probe
 
 FAR = 2**60
 """Where an algebraic function has come within float64's rounding of its limit."""
@@ -116,6 +118,14 @@ THRESHOLD = 2**30
 
 def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
     """Far out, the function's leading power of x, where it has one and parameters do not enter."""
+    before, ctx.prec = ctx.prec, BITS
+    try:
+        return _leading_power(root, exact, x, side)
+    finally:
+        ctx.prec = before
+
+
+def _leading_power(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
     if symbols(exact) != (x.name,):
         return None
 
