@@ -19,6 +19,8 @@ NEIGHBOURHOOD = 2.0**-4
 """How far from a root, relative to it, the absolute bound may stand in for the relative one."""
 MOST = 512
 """How many roots are looked for, the nearest to zero first."""
+MANY = 16
+"""So many roots on one side of zero go on for ever, closer together than a format's values in the end."""
 _DOUBLE = FORMATS["float64"]
 _CONTINUOUS = 2.0**-20
 _TOUCHING = 2.0**-40
@@ -44,10 +46,16 @@ def roots(reference: Reference, fmt: Format, points: Array, exact: Array) -> Arr
 
 
 def near(points: Array, places: Array) -> NDArray[np.bool_]:
-    """Which points are in the neighbourhood of one of the sorted roots."""
+    """Which points are in the neighbourhood of one of the sorted roots.
+
+    Where one side has `MANY`, there is no end of them, and all that lies farther out counts as near.
+    """
     close = np.zeros(points.shape, dtype=np.bool_)
     for place in places.tolist():
         close |= np.abs(points - place) <= NEIGHBOURHOOD * abs(place)
+    for beyond, side in ((points, places[places > 0]), (-points, -places[places < 0])):
+        if len(side) >= MANY:
+            close |= beyond > np.sort(side)[MANY - 1]
     return close
 
 

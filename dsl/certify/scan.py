@@ -60,7 +60,8 @@ def truth(
     reference = Reference(root, name, parameters)
     points = sample(fmt, count, kinks(root, name, parameters), seed)
     values = reference(points, dtype)
-    return Truth(fmt, reference, points, values, roots(reference, fmt, points, values.rounded))
+    exact = values.rounded + values.rest * fmt.ulp(values.rounded)
+    return Truth(fmt, reference, points, values, roots(reference, fmt, points, exact))
 
 
 def measure(function: Function, known: Truth, search: bool = True) -> Measurement:
