@@ -171,7 +171,7 @@ def _result(future: Future[tuple[Row, ...]]) -> tuple[Row, ...]:
 def _pool(
     folder: Path, todo: Sequence[Job], specs: Sequence[Path], processes: int
 ) -> Iterator[ProcessPoolExecutor]:
-    _write_package(folder / PACKAGE, todo)
+    write_package(folder / PACKAGE, todo)
     paths = tuple(str(path.absolute()) for path in specs)
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (str(folder), paths))
     try:
@@ -186,7 +186,7 @@ def _pool(
         pool.shutdown(cancel_futures=True)
 
 
-def _write_package(folder: Path, todo: Sequence[Job]) -> None:
+def write_package(folder: Path, todo: Sequence[Job]) -> None:
     """The code to measure: the modules as they are built, but for black, and what they import."""
     from dsl.targets import support_files
 

@@ -19,6 +19,7 @@ from dsl import __version__
 from dsl import certificate as certificates
 from dsl.activation import Activation
 from dsl.certificate import Certificate
+from dsl.digest import digest
 from dsl.errors import SpecErrors
 from dsl.expr import Apply, Expr, Symbol, postorder
 from dsl.files import read_text, write_atomic
@@ -147,10 +148,10 @@ def _outputs(
 
 
 def _module(activation: Activation, certificate: Certificate | None) -> Output:
-    digest = _inputs(activation, certificate)
+    inputs = _inputs(activation, certificate)
     spec = PurePosixPath(activation.path).name
     return Output(
-        f"{activation.name}.py", spec, digest, lambda: _black(_render(activation, digest, certificate))
+        f"{activation.name}.py", spec, inputs, lambda: _black(_render(activation, inputs, certificate))
     )
 
 
@@ -160,13 +161,13 @@ def _inputs(activation: Activation, certificate: Certificate | None) -> str:
     return _digest(f"{_fingerprint(activation)}\0{quoted}")
 
 
-def _render(activation: Activation, digest: str, certificate: Certificate | None) -> str:
+def _render(activation: Activation, inputs: str, certificate: Certificate | None) -> str:
     from dsl.pipeline import compile_activation
     from dsl.targets import render
 
     try:
         program = compile_activation(activation).program
-        return render(activation, program, digest, _accuracy(activation, program, certificate))
+        return render(activation, program, inputs, _accuracy(activation, program, certificate))
     except SpecErrors:
         raise
     except Exception as error:
@@ -186,7 +187,7 @@ def code_digest(activation: Activation, program: Program) -> str:
     from dsl.targets import computations, support_files
 
     values = certificates.defaults(activation) or {}
-    return certificates.digest(computations(activation, program), support_files()["_math.py"], values)
+    return digest(computations(activation, program), support_files()["_math.py"], values)
 
 
 def _black(text: str) -> str:

@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +112,6 @@ def show_parameters(values: Mapping[str, Fraction]) -> str:
 
 def _decimal(value: Fraction) -> str:
     return show_number(value) if value.denominator < 10**9 else repr(float(value))
-
-
-def digest(code: str, support: str, parameters: Mapping[str, Fraction]) -> str:
-    """What a certificate is for: the kernels and formulas, the blocks that they call, the parameters."""
-    given = repr([(name, str(value)) for name, value in parameters.items()])
-    return sha256("\0".join((code, support, given)).encode()).hexdigest()[:32]
 
 
 def round_up(value: float) -> float:

@@ -122,7 +122,6 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "product": lambda a, b: a * b,
-    "expm1_over": lambda x: math.expm1(x) / x if x else 1.0,
     "div": _divide,
     "ratio": _divide,
     "neg": lambda a: -a,

@@ -207,7 +207,6 @@ _MACHINE_OPERATIONS = (
     Op("ratio", "rr:r", "a / b, b well inside the range", lambda a, b: a / b, spec=False),
     Op("copysign", "rr:r", "a with the sign of b", spec=False),
     Op("product", "rr:r", "a * b rounded, never fused with what uses it", lambda a, b: a * b, spec=False),
-    Op("expm1_over", "r:r", "(exp(x) - 1) / x", lambda x: x.expm1() / x, spec=False),
     Op("product_error", "rr:r", "what rounding a * b loses", lambda a, b: a * 0, spec=False),
     Op("sum_error", "rr:r", "what rounding a + b loses", lambda a, b: a * 0, spec=False),
     Op("fit", "rrrr:r", "a fitted polynomial, one table of coefficients for each precision", spec=False),

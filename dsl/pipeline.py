@@ -23,6 +23,7 @@ from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.rules import RULES
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
+from dsl.rewrite.tail import settle_tails
 from dsl.schedule import schedule
 
 Triple = tuple[Expr, Expr, Expr]
@@ -89,6 +90,7 @@ def _positive(clause: Expr) -> set[str]:
 def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
     root = settle_ends(root, exact, activation.input)
+    root = settle_tails(root, exact, activation.input)
     root = patch_at_zero(root, exact, activation.input)
     root = propagate_nan(root, activation.input)
     if activation.domain is None:

@@ -225,7 +225,6 @@ _NAMES = {
     "div": "q",
     "mul": "p",
     "product": "p",
-    "expm1_over": "g",
     "add": "d",
     "sub": "d",
     "product_error": "err",

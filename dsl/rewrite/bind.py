@@ -45,19 +45,19 @@ def bind(speller: Speller, root: Expr) -> Expr:
     return bind(speller, bound) if any(_is_placeholder(node) for node in postorder(bound)) else bound
 
 
-def exponent_of(speller: Speller, index: int, power: Fraction) -> Rational:
+def _exponent(speller: Speller, index: int, power: Fraction) -> Rational:
     base = speller.field.generators[index].argument
     assert base is not None
     return base * Rational.number(power * Fraction(speller.units.powers.get(index, UNIT), UNIT))
 
 
 def _exponential(speller: Speller, index: int, power: Fraction) -> Expr:
-    return exponent(speller, exponent_of(speller, index, power)).exponential()
+    return exponent(speller, _exponent(speller, index, power)).exponential()
 
 
 def _complement(speller: Speller, index: int) -> Expr:
     """1 - exp(u) for u < 0, else exp(u) - 1."""
-    value = call("expm1", exponent(speller, exponent_of(speller, index, Fraction(1))).high)
+    value = call("expm1", exponent(speller, _exponent(speller, index, Fraction(1))).high)
     return -value if speller.field.generators[index].argument_decays else value
 
 

@@ -22,7 +22,6 @@ from functools import partial
 from flint import fmpq
 
 from dsl.expr import ONE, Expr, Number, Symbol, call
-from dsl.rewrite.bind import exponent_of
 from dsl.rewrite.field import (
     CAPACITY,
     Field,
@@ -205,8 +204,6 @@ class Speller:
         if form.below is not None:
             self._conjugate(result, form, power, style)
             return
-        if self._vanishing_complement(result, form, power):
-            return
         soft = bounds is not None and form.spare is None
         node = self.spell(
             terms(form.poly), replace(style, switched=form.switched, spare=form.spare, soft=soft)
@@ -220,37 +217,6 @@ class Speller:
             result.most *= bounds[1] ** power
         if not form.safe:
             result.unresolved.append("terms of both signs")
-
-    def _vanishing_complement(self, result: Factors, form: Form, power: int) -> bool:
-        """1 - exp(-c*t) for an exponential t, as c * t * (expm1(u) / u) at u = -c*t, with t among the tails.
-
-        Where t is subnormal, so is 1 - exp(-c*t), and has lost digits that a product with it still has.
-        """
-        if len(form.switched) != 1 or len(form.poly) != 1 or form.spare is not None:
-            return False
-        (index,) = form.switched
-        gen = self.field.generators[index]
-        ((monomial, value),) = terms(form.poly).items()
-        if gen.kind != "exp" or sum(map(abs, monomial)) != monomial[index]:
-            return False
-        inner = exponent_of(self, index, Fraction(1))
-        if len(inner.num) != 1 or not inner.den.is_constant():
-            return False
-        ((base, scale),) = terms(inner.num).items()
-        used = [(i, p) for i, p in enumerate(base) if p]
-        if len(used) != 1 or self.field.generators[used[0][0]].kind != "exp":
-            return False
-        ((tail, degree),) = used
-        if not self.field.generators[tail].argument_decays:
-            result.unresolved.append("the complement of a double exponential")
-            return False
-        times = monomial[index] * power
-        result.coefficient *= value**power * abs(scale) ** times
-        result.tails[tail] = result.tails.get(tail, 0) + degree // self.units.powers.get(tail, 1) * times
-        result.add(call("expm1_over", self.quotient(inner)), times)
-        result.bounded = False
-        self.fired["vanishing complement"] = None
-        return True
 
     def _conjugate(self, result: Factors, form: Form, power: int, style: Style) -> None:
         """A quotient in the place of a sum: its numerator's factors, over its denominator."""

@@ -25,14 +25,14 @@ def ball(value: Fraction) -> Any:
     return arb(fmpq(value.numerator, value.denominator))
 
 
-def probe(root: Expr, values: Mapping[str, Fraction]) -> Any | None:
-    """The value of an expression at a point; None where it is not finite.
+def probe(root: Expr, values: Mapping[str, Fraction], bits: int = BITS) -> Any | None:
+    """The value of an expression at a point, evaluated with `bits`; None where it is not finite.
 
     >>> from dsl.expr import call
     >>> probe(call("max", Symbol("x"), 2) ** 2, {"x": Fraction(3)}) == 9
     True
     """
-    before, ctx.prec = ctx.prec, BITS
+    before, ctx.prec = ctx.prec, bits
     try:
         known: dict[Expr, Any] = {}
         root = lower(root)

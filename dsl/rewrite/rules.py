@@ -116,13 +116,6 @@ _ROWS = (
         "exp(89) overflows in float32, exp(89) / 2 does not",
     ),
     Rule(
-        "vanishing complement",
-        "u * (1 - exp(-exp(u)))",
-        "u * ((exp(-exp(u)) - 1) / -exp(u)) * exp(u / 2) * exp(u / 2)",
-        "where exp(u) is subnormal, 1 - exp(-exp(u)) is too, and has lost digits that the product still has",
-        high=5.0,
-    ),
-    Rule(
         "magnitude held",
         "u * exp(-abs(u))",
         "max(min(u, 2048), -2048) * exp(-abs(u))",

@@ -412,13 +412,6 @@ def product(a, b):
 
 
 @triton.jit
-def expm1_over(u, fast: tl.constexpr):
-    """(e^u - 1) / u; 1 at 0."""
-    small = tl.abs(u) < 1e-20
-    return tl.where(small, 1.0, ratio(expm1(u, fast), tl.where(small, 1.0, u), fast))
-
-
-@triton.jit
 def product_error(a, b):
     """a b minus its rounded value, exactly.
 
@@ -801,12 +794,6 @@ def product_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.clamp(p, -largest, largest)
 
 
-def expm1_over_torch(u: torch.Tensor) -> torch.Tensor:
-    """(e^u - 1) / u; 1 at 0."""
-    small = torch.abs(u) < 1e-20
-    return torch.where(small, 1.0, torch.expm1(u) / torch.where(small, 1.0, u))
-
-
 def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a b minus its rounded value, exactly, by Dekker's product with halves cut by bit masks.
 
@@ -854,7 +841,6 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # erf             _math.erf(u, fast)            torch.erf(u)
 # erfcx           _math.erfcx(u, fast)          _math.erfcx_torch(u)
 # product         _math.product(a, b)           _math.product_torch(a, b)
-# expm1_over      _math.expm1_over(u, fast)     _math.expm1_over_torch(u)
 # product_error   _math.product_error(a, b)     _math.product_error_torch(a, b)
 # sum_error       _math.sum_error(a, b)         _math.sum_error_torch(a, b)
 # copysign        _math.copysign(a, b)          torch.copysign(a, b)

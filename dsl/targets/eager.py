@@ -43,7 +43,6 @@ _FUNCTIONS = {
     "erf": "torch.erf({0})",
     "erfcx": "_math.erfcx_torch({0})",
     "product": "_math.product_torch({0}, {1})",
-    "expm1_over": "_math.expm1_over_torch({0})",
     "product_error": "_math.product_error_torch({0}, {1})",
     "sum_error": "_math.sum_error_torch({0}, {1})",
     "copysign": "torch.copysign({0}, {1})",

@@ -41,7 +41,6 @@ _FUNCTIONS = {
     "erf": "_math.erf({0}, fast)",
     "erfcx": "_math.erfcx({0}, fast)",
     "product": "_math.product({0}, {1})",
-    "expm1_over": "_math.expm1_over({0}, fast)",
     "product_error": "_math.product_error({0}, {1})",
     "sum_error": "_math.sum_error({0}, {1})",
     "copysign": "_math.copysign({0}, {1})",

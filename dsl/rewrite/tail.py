@@ -1,0 +1,111 @@
+"""Exponential tails, where what they are made of underflows before they do.
+
+In: a stabilised expression and the function it stands for. Out: the expression with a far interval replaced
+by q(x) * exp(p*x), if it needs that.
+
+x * tanh(exp(x)) falls like x * exp(x). At -90, exp(x) is subnormal in float32 and has lost its digits, and
+with it tanh(exp(x)), but the product is a normal number. Where a function is q(x) * exp(p*x) to within
+float64's rounding, with q a polynomial of degree two at most, that form is used, and the exponential
+applied in halves. Both, the need and the form, are found by exact evaluation.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from flint import arb, ctx
+
+from dsl.expr import Expr, Number, Symbol, call, symbols
+from dsl.ieee import evaluate
+from dsl.ops import where
+from dsl.rewrite.probe import ball, probe
+
+RATES = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4))
+"""Powers of two, so that p * x is exact."""
+
+DIGITS = 4096
+"""Bits of the exact evaluation: 1 - exp(-exp(-714)) cancels 1030 of them."""
+
+FAR = 45
+"""From p * abs(x) = 45 on: what is neglected is smaller by exp(-45)."""
+
+FLOOR = (711, 712, 713, 714)
+"""Where exp(-p * abs(x)) is subnormal in float64."""
+
+
+def settle_tails(root: Expr, exact: Expr, input: str) -> Expr:
+    """The expression, with its exponential tails as such where it loses their digits."""
+    if symbols(exact) != (input,):
+        return root
+    before, ctx.prec = ctx.prec, DIGITS
+    try:
+        for side in (1, -1):
+            root = _settle(root, exact, Symbol(input), side)
+        return root
+    finally:
+        ctx.prec = before
+
+
+def _settle(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
+    rate = next((rate for rate in RATES if _is_inaccurate(root, exact, x, side, rate)), None)
+    table = None if rate is None else _polynomial(exact, x, side, rate)
+    if rate is None or table is None:
+        return root
+    held = call("min" if side > 0 else "max", x, Number(Fraction(side * 2048) / rate))
+    half = call("exp", Number(-side * rate / 2) * held)
+    slope: Expr = Number(table[-1])
+    for coefficient in reversed(table[:-1]):
+        slope = held if slope is Number(1) else slope * held
+        slope = slope if not coefficient else slope + Number(coefficient)
+    far = Fraction(side * FAR) / rate
+    return where(call("gt" if side > 0 else "lt", x, Number(far)), slope * half * half, root)
+
+
+def _is_inaccurate(root: Expr, exact: Expr, x: Symbol, side: int, rate: Fraction) -> bool:
+    """Whether the expression loses digits of a normal number where exp(-rate * abs(x)) is subnormal."""
+    for floor in FLOOR:
+        at = float(side * floor / rate)
+        value = probe(exact, {x.name: Fraction(at)}, DIGITS)
+        if value is None or not 2.0**-1022 < abs(float(value)) < 2.0**-1000:
+            continue
+        if abs(evaluate(root, {x.name: at}) - float(value)) > 2.0**-49 * abs(float(value)):
+            return True
+    return False
+
+
+def _polynomial(exact: Expr, x: Symbol, side: int, rate: Fraction) -> list[Fraction] | None:
+    """The coefficients of q, lowest first, if the function is q(x) * exp(-rate * abs(x)) far out."""
+
+    def q(size: int) -> Any | None:
+        value = probe(exact, {x.name: Fraction(side * size)}, DIGITS)
+        return None if value is None else value * (ball(rate) * size).exp()
+
+    nodes = [int(FAR * scale / rate) for scale in (1, 2, 3)]
+    values = [q(node) for node in nodes]
+    if any(value is None for value in values):
+        return None
+    table = [_simple(c) for c in _quadratic([side * node for node in nodes], values)]
+    while len(table) > 1 and not table[-1]:
+        table.pop()
+    for node in (nodes[0] + 1, 2 * nodes[0] + 7, 5 * nodes[0]):
+        value = q(node)
+        fitted = sum((ball(c) * (side * node) ** k for k, c in enumerate(table)), arb(0))
+        if value is None or not abs(fitted - value) <= abs(value) * 2.0**-52:
+            return None
+    return table
+
+
+def _quadratic(nodes: list[int], values: list[Any]) -> list[Any]:
+    """The polynomial of degree two through three points."""
+    (a, b, c), (u, v, w) = nodes, values
+    first, second = (v - u) / (b - a), (w - v) / (c - b)
+    top = (second - first) / (c - a)
+    return [u - first * a + top * a * b, first - top * (a + b), top]
+
+
+def _simple(value: Any) -> Fraction:
+    """A coefficient: the simple rational that it is to within what was neglected, or float64's nearest."""
+    measured = Fraction(float(value))
+    near = measured.limit_denominator(720)
+    return near if abs(float(value - ball(near))) < 1e-15 else measured
