@@ -21,6 +21,7 @@ from dsl.build import build, plan
 from dsl.certificate import Certificate, LockError, Row, findings, read_lock, show_lock
 from dsl.certify import around_worst, truth
 from dsl.cli import main
+from dsl.digest import digest as code_digest
 from dsl.expr import Symbol
 from dsl.project import read_project
 
@@ -65,9 +66,38 @@ def test_the_digest_is_that_of_the_code(project: Path) -> None:
     assert digest() == before
     spec.write_text("half(x) = x / 3\n")
     assert digest() != before
-    assert certificates.digest("code", "blocks", {}) != certificates.digest("code", "others", {})
     one, two = ({"a": Fraction(value)} for value in (1, 2))
-    assert certificates.digest("code", "", one) != certificates.digest("code", "", two)
+    assert code_digest("code", "", one) != code_digest("code", "", two)
+
+
+BLOCKS = """
+LN2 = 0.7
+
+# How it works.
+@jit
+def exp(u, fast):
+    return scaled(u, LN2)
+
+def scaled(u, by): return u * by
+
+def log(u): return u
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("0.7", "0.8", False),
+        ("u * by", "by * u", False),
+        ("@jit", "@other", False),
+        ("log(u): return u", "log(u): return 2 * u", True),
+        ("# How", "# Why", True),
+    ],
+)
+def test_only_the_blocks_that_are_called_count(before: str, after: str, same: bool) -> None:
+    code = "y = _math.exp(x, fast)"
+    digests = {code_digest(code, text, {}) for text in (BLOCKS, BLOCKS.replace(before, after))}
+    assert (len(digests) == 1) == same
 
 
 def test_the_lock_keeps_everything(tmp_path: Path) -> None:
