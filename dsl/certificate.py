@@ -212,7 +212,7 @@ def _decode(key: str, value: Any) -> Any:
 def accuracy(certificate: Certificate) -> str:
     """A certificate as plain text, for the header of a generated module."""
     lines = ["The worst errors found against exact values, in ulps (found, not proved):", ""]
-    widths = (12, 8, 30)
+    widths = (12, 10, 28)
     head = ("", "", *MAKERS.values())
     lines.append(_line(head, widths))
     for dtype in DTYPES:
@@ -222,7 +222,7 @@ def accuracy(certificate: Certificate) -> str:
                 "" if row is None else f"{_ulps(row.worst_ulp)} at {_short(row.worst_input)}" for row in found
             ]
             label = "derivative" if kind == "gradient" else kind
-            lines.append(_line((label, dtype, *cells), (12, 10, 30)))
+            lines.append(_line((label, dtype, *cells), widths))
     lines.append("")
     lines += _notes(certificate)
     return "\n".join(lines)
@@ -347,11 +347,8 @@ def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
         yield f"{what}: {row.failed:,} inputs give a wrong NaN or infinity: {wrong}"
     allowed = bound(accuracy, row.dtype, row.kind)
     if row.worst_ulp > allowed:
-        around = (
-            f", and more than the bound between {row.interval[0]!r} and {row.interval[1]!r}"
-            if row.interval
-            else ""
-        )
+        low, high = row.interval or (row.worst_input,) * 2
+        around = f"; the bound is broken between {low:.9g} and {high:.9g}" if low < high else ""
         yield f"{what}: {_ulps(row.worst_ulp)} ulp at {row.worst_input!r}, bound {allowed:g}{around}"
     if row.near_roots is not None and row.near_roots > NEAR_ROOTS[row.dtype]:
         unit = HALF_EPSILON[row.dtype]

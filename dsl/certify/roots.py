@@ -19,7 +19,7 @@ NEIGHBOURHOOD = 2.0**-4
 """How far from a root, relative to it, the absolute bound may stand in for the relative one."""
 MOST = 512
 """How many roots are looked for, the nearest to zero first."""
-MANY = 16
+MANY = 8
 """So many roots on one side of zero go on for ever, closer together than a format's values in the end."""
 _DOUBLE = FORMATS["float64"]
 _CONTINUOUS = 2.0**-20

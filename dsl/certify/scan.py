@@ -25,6 +25,7 @@ Function = Callable[[NDArray[Any]], NDArray[Any]]
 """What is measured: arrays of the format's carrier (bfloat16 values travel in float32) to arrays alike."""
 
 KEPT_FAILURES = 16
+GAP = 40
 SEARCH_ROUNDS = 4
 SEARCH_SEEDS = 8
 SEARCH_STEPS = 64
@@ -101,21 +102,23 @@ def certify(
 
 
 def around_worst(function: Function, known: Truth, worst: float, bound: float) -> tuple[float, float]:
-    """The stretch of a truth's points around an input in which all errors break a bound.
+    """The stretch of a truth's points around an input in which errors break a bound.
 
-    It reaches from the first to the last such point, and is the input alone where its neighbours keep it.
+    So many as `GAP` points in a row may keep it without ending the stretch. An input at which no point lies
+    near that breaks it stands for itself.
     """
     _, errors = _compare(function, known)
-    finite = np.isfinite(known.points)
-    points, broken = known.points[finite], errors[finite] > bound
-    at = int(np.searchsorted(points, worst))
-    below, above = np.flatnonzero(~broken[:at]), np.flatnonzero(~broken[at:])
-    own = int(at < len(points) and points[at] == worst)
-    low = int(below[-1]) + 1 if len(below) else 0
-    kept = above[above >= own]
-    high = at + int(kept[0]) if len(kept) else len(points)
-    stretch = [worst, *points[low:high].tolist()]
-    return min(stretch), max(stretch)
+    broken = np.flatnonzero((errors > bound) & np.isfinite(known.points))
+    at = int(np.searchsorted(known.points[:-1], worst))  # NaN is the last of a sample
+    ends = []
+    for side in (broken[broken < at][::-1], broken[broken >= at]):
+        reached = at
+        for place in side.tolist():
+            if abs(place - reached) > GAP:
+                break
+            reached = place
+        ends.append(float(known.points[reached]) if reached != at or reached in side else worst)
+    return min(worst, *ends), max(worst, *ends)
 
 
 def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
