@@ -181,6 +181,7 @@ def compiled(acts: Any, name: str, device: str) -> Iterator[tuple[str, str | Non
     def check(dtype: str) -> str | None:
         torch.manual_seed(0)
         x = (3 * torch.randn(64, 1024)).to(getattr(torch, dtype)).to(device).requires_grad_()
+        torch._dynamo.reset()
         fused = torch.compile(lambda x: function(x) * 2, fullgraph=True, dynamic=False)
         y, expected = fused(x), function(x) * 2
         upstream = torch.randn_like(y)
