@@ -29,14 +29,14 @@ def speed(found: dict[str, Any]) -> Iterator[str]:
             if row is None:
                 cells.append("-")
                 continue
-            others = [row[peer] / row["ours"] for peer in ("eager", "compile") if row.get(peer)]
+            others = [row[peer] / row["ours"] for peer in ("eager", "compile") if isinstance(row.get(peer), float)]
             cells.append(f"{row['fraction']:.2f} ({', '.join(f'{other:.2f}' for other in others)})")
         yield f"| {name} | " + " | ".join(cells) + " |"
     means = []
     for dtype, kind in CASES:
         chosen = [row for row in found["throughput"] if (row["dtype"], row["kind"]) == (dtype, kind)]
         for peer in ("eager", "compile"):
-            ratios = [row[peer] / row["ours"] for row in chosen if row.get(peer)]
+            ratios = [row[peer] / row["ours"] for row in chosen if isinstance(row.get(peer), float)]
             mean = exp(sum(map(log, ratios)) / len(ratios))
             means.append(f"{dtype} {kind} {mean:.2f} times as fast as {peer}")
     yield ""
