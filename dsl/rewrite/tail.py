@@ -16,7 +16,7 @@ from typing import Any
 
 from flint import arb, ctx
 
-from dsl.expr import Expr, Number, Symbol, call, symbols
+from dsl.expr import Expr, Number, Symbol, call, is_op, postorder, substitute, symbols
 from dsl.ieee import evaluate
 from dsl.ops import where
 from dsl.rewrite.probe import ball, probe
@@ -59,7 +59,14 @@ def _settle(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
         slope = held if slope is Number(1) else slope * held
         slope = slope if not coefficient else slope + Number(coefficient)
     far = Fraction(side * FAR) / rate
+    root = _share(root, x, half) if rate == 1 and side < 0 else root
     return where(call("gt" if side > 0 else "lt", x, Number(far)), slope * half * half, root)
+
+
+def _share(root: Expr, x: Symbol, half: Expr) -> Expr:
+    """The expression with exp(x), or exp of x held far out, as the square of the tail's exponential."""
+    held = {node for node in postorder(root) if is_op(node, "max") and node.args[0] is x} | {x}
+    return substitute(root, {call("exp", node): half * half for node in held})
 
 
 def _is_inaccurate(root: Expr, exact: Expr, x: Symbol, side: int, rate: Fraction) -> bool:
