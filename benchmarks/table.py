@@ -29,7 +29,8 @@ def speed(found: dict[str, Any]) -> Iterator[str]:
             if row is None:
                 cells.append("-")
                 continue
-            others = [row[peer] / row["ours"] for peer in ("eager", "compile") if isinstance(row.get(peer), float)]
+            peers = [row[peer] for peer in ("eager", "compile") if isinstance(row.get(peer), float)]
+            others = [time / row["ours"] for time in peers]
             cells.append(f"{row['fraction']:.2f} ({', '.join(f'{other:.2f}' for other in others)})")
         yield f"| {name} | " + " | ".join(cells) + " |"
     means = []

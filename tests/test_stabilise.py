@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from dsl.derive import derivative
 from dsl.expr import Expr, Number, Symbol, call, postorder, size
-from dsl.ieee import evaluate
+from dsl.ieee import evaluate, run
 from dsl.resolve import activations
+from dsl.rewrite.core import lower
 from dsl.rewrite.guard import propagate_nan, settle_ends
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.probe import probe
+from dsl.rewrite.simplify import simplify
 from dsl.rewrite.stabilise import stabilise
+from dsl.rewrite.tail import settle_tails
+from dsl.schedule import schedule
 
 x = Symbol("x")
 NUMBERS = st.sampled_from([Fraction(n) for n in ("1", "2", "3", "1/2", "-1", "-2", "1.702", "0.044715")])
@@ -72,6 +76,16 @@ def test_equals_what_it_was_given(root: Expr) -> None:
 def test_derivatives_equal_what_they_were_given(root: Expr) -> None:
     slope = derivative(root, "x")
     agree(slope, stabilise(slope, "x").value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(expressions())
+def test_the_pipeline_makes_a_program_of_anything(root: Expr) -> None:
+    exact = simplify(lower(root))
+    for function in (exact, simplify(derivative(exact, "x"))):
+        value = settle_ends(stabilise(function, "x").value, function, "x")
+        value = patch_at_zero(settle_tails(value, function, "x"), function, "x")
+        run(schedule("f", propagate_nan(value, "x"), "x"), {"x": 0.5})
 
 
 SPELLINGS = [

@@ -135,7 +135,10 @@ def _leading_power(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None
     far, farther = f(33), f(34)
     if far is None or farther is None or not (far > 0 or far < 0):
         return None
-    slope = math.log2(abs(float(farther / far)))
+    growth = abs(float(farther / far))
+    if not 2.0**-9 < growth < 2.0**5:
+        return None
+    slope = math.log2(growth)
     order = round(slope)
     if abs(slope - order) > 1e-9 or not -8 <= order <= 4:
         return None

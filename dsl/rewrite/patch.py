@@ -140,9 +140,12 @@ def _roundings(root: Expr, f: Callable[[Fraction], Any | None], input: str, poin
 def _order(f: Callable[[Fraction], Any | None]) -> int | None:
     """The order of the zero at zero."""
     near, nearer = f(Fraction(1, 2**60)), f(Fraction(1, 2**61))
-    if near is None or nearer is None or not float(near) or not float(nearer):
+    if near is None or nearer is None or not (nearer > 0 or nearer < 0):
         return None
-    slope = math.log2(abs(float(near) / float(nearer)))
+    growth = abs(float(near / nearer))
+    if not 2.0**-1 < growth < 2.0**13:
+        return None
+    slope = math.log2(growth)
     order = round(slope)
     return order if abs(slope - order) < 1e-3 and 0 <= order <= 12 else None
 

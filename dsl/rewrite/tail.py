@@ -11,6 +11,7 @@ applied in halves. Both, the need and the form, are found by exact evaluation.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -92,7 +93,10 @@ def _polynomial(exact: Expr, x: Symbol, side: int, rate: Fraction) -> list[Fract
     values = [q(node) for node in nodes]
     if any(value is None for value in values):
         return None
-    table = [_simple(c) for c in _quadratic([side * node for node in nodes], values)]
+    exact_table = _quadratic([side * node for node in nodes], values)
+    if not all(math.isfinite(float(c)) for c in exact_table):
+        return None
+    table = [_simple(c) for c in exact_table]
     while len(table) > 1 and not table[-1]:
         table.pop()
     for node in (nodes[0] + 1, 2 * nodes[0] + 7, 5 * nodes[0]):
