@@ -54,7 +54,8 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
         if not _is_right(root, exact, x, side, limits, settings):
             held = _held(root, exact, x, side, limits, settings)
             far = None if held else _asymptote(root, exact, x, side)
-            root = held or far or _ended(root, x, side, limits, settings)
+            near_zero = None if held or far else _held(root, exact, x, side, limits, settings, NEGLIGIBLE)
+            root = held or far or near_zero or _ended(root, x, side, limits, settings)
     return root
 
 
@@ -89,7 +90,9 @@ def _is_right(
 
 
 def _is_off(got: float, value: float) -> bool:
-    """Whether a value is wrong in its first digits, where float32 holds the right one."""
+    """Whether a value is no number, or wrong in its first digits where float32 holds the right one."""
+    if not math.isfinite(got):
+        return abs(value) < 3.4e38
     return 1e-36 < abs(value) < 3.4e38 and not abs(got - value) <= 1e-3 * abs(value)
 
 
@@ -100,17 +103,25 @@ def _held(
     side: int,
     limits: list[float | None],
     settings: list[dict[str, Fraction]],
+    negligible: float = 5e-324,
 ) -> Expr | None:
+    """The program of the input held where the function has its limit; a limit of 0 may be `negligible`."""
     for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR):
         held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
         reached = [probe(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
         if all(
-            value is not None and limit is not None and math.isfinite(limit) and _reaches(float(value), limit)
+            value is not None
+            and limit is not None
+            and math.isfinite(limit)
+            and _reaches(float(value), limit, negligible)
             for value, limit in zip(reached, limits, strict=True)
         ) and _is_right(held, exact, x, side, limits, settings):
             return held
     return None
 
+
+NEGLIGIBLE = 2.0**-100
+"""Better than no number: what a function that falls to 0 may be held at, if it overflows beyond."""
 
 THRESHOLD = 2**30
 """Beyond it c * x**k is exact to float64's rounding, if the function's next term is smaller by x**2."""
@@ -172,8 +183,8 @@ def _ended(
     return where(call("eq", x, infinity), -end if limit < 0 else end, root)
 
 
-def _reaches(value: float, limit: float) -> bool:
-    return abs(value - limit) <= 2.0**-54 * abs(limit) if limit else abs(value) < 5e-324
+def _reaches(value: float, limit: float, negligible: float) -> bool:
+    return abs(value - limit) <= 2.0**-54 * abs(limit) if limit else abs(value) < negligible
 
 
 def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:

@@ -21,6 +21,7 @@ from dsl.rewrite.canonical import Canonical, Case
 from dsl.rewrite.conditions import settle
 from dsl.rewrite.core import lower
 from dsl.rewrite.emit import Speller
+from dsl.rewrite.faults import count_faults
 from dsl.rewrite.field import Field, Generator, Rational, TooLarge, terms
 from dsl.rewrite.merge import merge
 from dsl.rewrite.probe import probe
@@ -157,6 +158,12 @@ class _Stabiliser:
             return self._one_case(root, Case(self.x.name, sign))
         candidates = [plan for plan in (self._without_split(root), self._by_cases(root)) if plan is not None]
         best = min(candidates, key=lambda plan: (plan.unresolved, size(plan.value)))
+        if is_op(root, "add", "sub"):
+            # One quotient for unrelated terms may overflow where neither does: then they are better apart.
+            faults = count_faults(best.value, root, self.x.name)
+            apart = self._operands(root, None) if faults else best.value
+            if faults and count_faults(apart, root, self.x.name) < faults:
+                return apart
         self.fired.update(best.fired)
         return best.value
 

@@ -1,0 +1,39 @@
+"""How often a program is plainly wrong.
+
+In: an expression of the targets' vocabulary and the function it stands for. Out: at how many of a few points,
+near zero and far out, it has lost all but a few digits, in float64 with float32's range.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from dsl.expr import Expr, symbols
+from dsl.ieee import evaluate
+from dsl.rewrite.probe import probe
+
+POINTS = (1e-4, 1e-2, 0.5, 3.0, 20.0, 80.0, 200.0, 1e3, 1e6, 1e12, 1e18, 1e20, 1e30, 1e38)
+"""Magnitudes, tried with both signs."""
+
+TOLERATED = 1e-9
+
+
+def count_faults(root: Expr, exact: Expr, input: str) -> int:
+    """The number of points at which `root` is off; parameters get a generic value."""
+    names = [name for name in symbols(exact) if name != input]
+    setting = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
+    floats = {name: float(value) for name, value in setting.items()}
+    return sum(
+        _is_off(root, exact, {**floats, input: at}, {**setting, input: Fraction(at)})
+        for magnitude in POINTS
+        for at in (magnitude, -magnitude)
+    )
+
+
+def _is_off(root: Expr, exact: Expr, floats: dict[str, float], setting: dict[str, Fraction]) -> bool:
+    value = probe(exact, setting)
+    if value is None or not 1e-36 < abs(float(value)) < 3e38:
+        return False
+    got = evaluate(root, floats, narrow=True)
+    return math.isnan(got) or abs(got - float(value)) > TOLERATED * abs(float(value))
