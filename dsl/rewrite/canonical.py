@@ -32,17 +32,6 @@ MAX_POWER = 16
 LARGEST_CONSTANT = 20
 """Constants in exponents are taken out up to this size: larger ones might overflow on their own."""
 
-Condition = bool | Expr
-
-
-class Undetermined(Exception):
-    """A choice needs the sign of a quantity that is not known."""
-
-    def __init__(self, value: Rational, spelling: Expr | None = None) -> None:
-        super().__init__()
-        self.value = value
-        self.spelling = spelling
-
 
 @dataclass(frozen=True)
 class Case:
@@ -418,7 +407,7 @@ _RULES: dict[str, Callable[..., Rational | None]] = {
 }
 
 
-def _comparison(test: Callable[[int], bool], strict: bool) -> Callable[[Canonical, Apply], bool | None]:
+def _comparison(test: Callable[[int], bool]) -> Callable[[Canonical, Apply], bool | None]:
     def rule(self: Canonical, node: Apply) -> bool | None:
         a, b = (self._values[arg] for arg in node.args)
         sign = self.field.surely(a - b)
@@ -445,12 +434,12 @@ def _not(self: Canonical, node: Apply) -> bool | None:
 
 
 _CONDITIONS: dict[str, Callable[[Canonical, Apply], bool | None]] = {
-    "lt": _comparison(lambda s: s < 0, True),
-    "le": _comparison(lambda s: s <= 0, False),
-    "gt": _comparison(lambda s: s > 0, True),
-    "ge": _comparison(lambda s: s >= 0, False),
-    "eq": _comparison(lambda s: s == 0, False),
-    "ne": _comparison(lambda s: s != 0, False),
+    "lt": _comparison(lambda s: s < 0),
+    "le": _comparison(lambda s: s <= 0),
+    "gt": _comparison(lambda s: s > 0),
+    "ge": _comparison(lambda s: s >= 0),
+    "eq": _comparison(lambda s: s == 0),
+    "ne": _comparison(lambda s: s != 0),
     "and": _and,
     "or": _or,
     "not": _not,

@@ -182,7 +182,6 @@ class Field:
         self.input = input
         self.generators: list[Generator] = []
         self.positive_symbols = positive
-        self.known_signs: dict[Hashable, int] = {}
         self.split: tuple[Rational, Rational] | None = None
         """A quantity of unknown sign that the cases assume signs of, and the generator of its magnitude."""
         self.fired: dict[str, None] = {}
@@ -226,8 +225,8 @@ class Field:
             if all(positive or (weak and n % 2 == 0) for n, positive in powers):
                 signs.add(coefficient)
             else:
-                return self._recorded_sign(poly)
-        return 0 if not signs else signs.pop() if len(signs) == 1 else self._recorded_sign(poly)
+                return None
+        return 0 if not signs else signs.pop() if len(signs) == 1 else None
 
     def sign(self, value: Rational, weak: bool = False) -> int | None:
         """The sign of a quotient, as `poly_sign`."""
@@ -301,18 +300,6 @@ class Field:
     def _half_pi(self) -> Poly:
         gen = self.generator(PI, lambda i: Generator(i, "constant", True, PI))
         return generator(gen.index) * constant(Fraction(1, 2))
-
-    def record_sign(self, value: Rational, sign: int) -> None:
-        """Assume the sign of a quotient (a case of a split)."""
-        self.known_signs[value.key] = sign
-        self.known_signs[(-value).key] = -sign
-
-    def _recorded_sign(self, poly: Poly) -> int | None:
-        if poly.is_zero():
-            return 0
-        lead = rational_number(poly.leading_coefficient())
-        found = self.known_signs.get(Rational(poly / fmpq(lead.numerator, lead.denominator), constant(1)).key)
-        return None if found is None else found * (1 if lead > 0 else -1)
 
     def _coefficients(self, poly: Poly) -> dict[Monomial, int]:
         """The sign of each coefficient, constants such as pi counted as part of it."""

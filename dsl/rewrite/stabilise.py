@@ -272,6 +272,3 @@ def _divided_early(root: Apply) -> Apply:
 
 def _close(a: object, b: object) -> bool:
     return bool(abs(a - b) < Fraction(1, 2**100).__float__())  # type: ignore[operator]
-
-
-__all__ = ["Stable", "stabilise", "Number"]
