@@ -54,8 +54,7 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
         if not _is_right(root, exact, x, side, limits, settings):
             held = _held(root, exact, x, side, limits, settings)
             far = None if held else _asymptote(root, exact, x, side)
-            near_zero = None if held or far else _held(root, exact, x, side, limits, settings, NEGLIGIBLE)
-            root = held or far or near_zero or _ended(root, x, side, limits, settings)
+            root = held or far or _last_resort(root, exact, x, side, limits, settings)
     return root
 
 
@@ -166,6 +165,21 @@ def _leading_power(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None
     for _ in range(abs(order)):
         term = term * x if order > 0 else term / x
     return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), term, root)
+
+
+def _last_resort(
+    root: Expr,
+    exact: Expr,
+    x: Symbol,
+    side: int,
+    limits: list[float | None],
+    settings: list[dict[str, Fraction]],
+) -> Expr:
+    """The limit at the infinity alone if that mends it, else a hold where the function is negligible."""
+    ended = _ended(root, x, side, limits, settings)
+    if _is_right(ended, exact, x, side, limits, settings):
+        return ended
+    return _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
 
 
 def _ended(
