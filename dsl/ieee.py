@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from flint import arb, ctx
+
+from dsl.expr import Apply, Expr, Number, straight_line
 from dsl.program import Function
 
 FLOAT32_MAX = 3.4028234663852886e38
@@ -33,17 +35,14 @@ def evaluate(root: Expr, names: Mapping[str, Any], narrow: bool = False) -> Any:
 
     With `narrow`, values beyond float32's range become infinite or zero, as they do there.
     """
-    done: dict[Expr, Any] = {}
-    for node in postorder(root):
-        match node:
-            case Number():
-                done[node] = _float(node)
-            case Symbol():
-                done[node] = names[node.name]
-            case Apply():
-                value = _call(node.op, [done[arg] for arg in node.args])
-                done[node] = _narrowed(value) if narrow and isinstance(value, float) else value
-    return done[root]
+    done: list[Any] = []
+    for node, places in straight_line(root):
+        if isinstance(node, Apply):
+            value = _call(node.op, [done[place] for place in places])
+            done.append(_narrowed(value) if narrow and isinstance(value, float) else value)
+        else:
+            done.append(_float(node) if isinstance(node, Number) else names[node.name])
+    return done[-1]
 
 
 def _narrowed(value: float) -> float:
@@ -83,9 +82,10 @@ def _log1p(x: float) -> float:
 
 
 def _erfcx(x: float) -> float:
-    if x < 20:
-        return math.exp(x * x) * math.erfc(x)
-    return 0.5641895835477563 / x * (1 - 0.5 / (x * x)) if x == x else x
+    if not x < 1e8:
+        return 0.5641895835477563 / x
+    with ctx.workprec(160):
+        return float((arb(x) ** 2).exp() * arb(x).erfc()) if x > -27 else math.inf
 
 
 def _extremum(pick: Callable[[float, float], float]) -> Callable[[float, float], float]:
@@ -147,7 +147,7 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "cbrt": math.cbrt,
     "pow": _power,
     "exp": math.exp,
-    "exp_sum": lambda hi, lo: math.exp(hi) * (1 + lo) if math.isfinite(hi) else math.exp(hi),
+    "exp_sum": lambda hi, lo: math.exp(hi) * math.exp(lo) if abs(hi) < 1024 else math.exp(hi),
     "expm1": math.expm1,
     "log": _log,
     "log1p": _log1p,
@@ -168,6 +168,7 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "trailing": lambda x: 0.0,
     "pi": lambda: math.pi,
     "e": lambda: math.e,
+    "precise": lambda condition: condition,
     "true": lambda: True,
     "false": lambda: False,
 }

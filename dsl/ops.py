@@ -211,6 +211,7 @@ _MACHINE_OPERATIONS = (
     Op("sum_error", "rr:r", "what rounding a + b loses", lambda a, b: a * 0, spec=False),
     Op("fit", "rrrr:r", "a fitted polynomial, one table of coefficients for each precision", spec=False),
     Op("table", "r:r", "a polynomial's coefficients, lowest first", spec=False),
+    Op("precise", "b:b", "the condition, where more than 16 bits are wanted", spec=False),
     Op("leading", "r:r", "a constant's first 24 bits", lambda a: a, spec=False),
     Op("trailing", "r:r", "a constant beyond its first 24 bits", lambda a: a * 0, spec=False),
 )

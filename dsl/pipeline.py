@@ -20,6 +20,7 @@ from dsl.program import Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.guard import propagate_nan, settle_ends
 from dsl.rewrite.patch import patch_at_zero
+from dsl.rewrite.roots import patch_elsewhere
 from dsl.rewrite.rules import RULES
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
@@ -92,6 +93,7 @@ def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     root = settle_ends(root, exact, activation.input)
     root = settle_tails(root, exact, activation.input)
     root = patch_at_zero(root, exact, activation.input)
+    root = patch_elsewhere(root, exact, activation.input)
     root = propagate_nan(root, activation.input)
     if activation.domain is None:
         return root

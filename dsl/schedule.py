@@ -14,7 +14,7 @@ from fractions import Fraction
 from dsl.expr import ONE, Apply, Expr, Number, Symbol, is_op, postorder, rebuild, substitute
 from dsl.ops import OPS
 from dsl.program import Constant, Function, Step
-from dsl.rewrite.probe import probe
+from dsl.rewrite.probe import constant_fraction
 from dsl.show import show_expr
 
 LARGEST_STATEMENT = 10
@@ -131,32 +131,6 @@ def _constants(root: Expr, namer: _Namer) -> dict[Expr, Constant]:
         meaning = f"a fit of degree {len(values) - 1}"
         found[node] = Constant(namer.unique("FIT"), Fraction(0), meaning, values)
     return found
-
-
-def constant_fraction(node: Expr) -> Fraction | None:
-    """The value of a constant expression to about 190 digits, or None where it has no finite one."""
-    if isinstance(node, Apply) and node.op in ("leading", "trailing"):
-        whole = constant_fraction(node.args[0])
-        if whole is None:
-            return None
-        leading = _to_24_bits(whole)
-        return leading if node.op == "leading" else whole - leading
-    ball = probe(node, {})
-    if ball is None:
-        return None
-    mantissa, exponent = ball.mid().man_exp()
-    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
-
-
-def _to_24_bits(value: Fraction) -> Fraction:
-    """The nearest number with 24 significant bits, exact in float32 and in float64."""
-    if not value:
-        return value
-    exponent = abs(value.numerator).bit_length() - value.denominator.bit_length()
-    if abs(value) < Fraction(2) ** exponent:
-        exponent -= 1
-    scale = Fraction(2) ** (exponent - 23)
-    return round(value / scale) * scale
 
 
 def _inner(node: Expr) -> Expr:

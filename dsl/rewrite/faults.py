@@ -1,17 +1,19 @@
-"""How often a program is plainly wrong.
+"""How wrong a program is, measured in float64 against exact values.
 
 In: an expression of the targets' vocabulary and the function it stands for. Out: at how many of a few points,
-near zero and far out, it has lost all but a few digits, in float64 with float32's range.
+near zero and far out, it has lost all but a few digits, with float32's range; its error at a point.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 from dsl.expr import Expr, symbols
 from dsl.ieee import evaluate
-from dsl.rewrite.probe import probe
+from dsl.rewrite.probe import ball, folded, probe
 
 POINTS = (1e-4, 1e-2, 0.5, 3.0, 20.0, 80.0, 200.0, 1e3, 1e6, 1e12, 1e18, 1e20, 1e30, 1e38)
 """Magnitudes, tried with both signs."""
@@ -37,3 +39,18 @@ def _is_off(root: Expr, exact: Expr, floats: dict[str, float], setting: dict[str
         return False
     got = evaluate(root, floats, narrow=True)
     return math.isnan(got) or abs(got - float(value)) > TOLERATED * abs(float(value))
+
+
+def roundings(root: Expr, f: Callable[[Fraction], Any | None], input: str, point: Fraction) -> float:
+    """The error, in units of float64's rounding, at the float64 number next to a point; `f` is exact.
+
+    Zero where the function has no value or is zero, infinite where the program gives no number.
+    """
+    at = float(point)
+    want = f(Fraction(at))
+    if want is None or float(want) == 0.0:
+        return 0.0
+    got = evaluate(folded(root), {input: at})
+    if not math.isfinite(got):
+        return math.inf
+    return float(abs(ball(Fraction(got)) - want) / abs(want)) * 2.0**53

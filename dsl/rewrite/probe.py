@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import cache, lru_cache
 from typing import Any
 
 from flint import arb, ctx, fmpq
 
-from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, straight_line
 from dsl.ops import OPS
 from dsl.rewrite.core import lower
 
@@ -34,29 +35,73 @@ def probe(root: Expr, values: Mapping[str, Fraction], bits: int = BITS) -> Any |
     """
     before, ctx.prec = ctx.prec, bits
     try:
-        known: dict[Expr, Any] = {}
-        root = lower(root)
-        for node in postorder(root):
-            known[node] = _value(node, values, known)
-        result = known[root]
+        known: list[Any] = []
+        for node, places in straight_line(_lowered(root)):
+            if isinstance(node, Apply):
+                known.append(_function(node.op)(*(known[place] for place in places)))
+            else:
+                known.append(ball(values[node.name] if isinstance(node, Symbol) else node.value))  # type: ignore[attr-defined]
+        result = known[-1]
         return result if isinstance(result, bool) or result.is_finite() else None
     finally:
         ctx.prec = before
 
 
-def _value(node: Expr, values: Mapping[str, Fraction], known: Mapping[Expr, Any]) -> Any:
-    if isinstance(node, Number):
-        return ball(node.value)
-    if isinstance(node, Symbol):
-        return ball(values[node.name])
-    assert isinstance(node, Apply)
-    args = [known[arg] for arg in node.args]
-    special = _SPECIAL.get(node.op)
-    if special is not None:
-        return special(*args)
-    row = OPS[node.op]
-    assert row.exact is not None, row.name
-    return row.exact(*args)
+_lowered = lru_cache(maxsize=128)(lower)
+
+
+@cache
+def _function(op: str) -> Callable[..., Any]:
+    row = OPS[op]
+    function = _SPECIAL.get(op, row.exact)
+    assert function is not None, op
+    return function
+
+
+def constant_fraction(node: Expr) -> Fraction | None:
+    """The value of a constant expression to about 190 digits, or None where it has no finite one."""
+    if isinstance(node, Apply) and node.op in ("leading", "trailing"):
+        whole = constant_fraction(node.args[0])
+        if whole is None:
+            return None
+        leading = _to_24_bits(whole)
+        return leading if node.op == "leading" else whole - leading
+    ball = probe(node, {})
+    if ball is None:
+        return None
+    mantissa, exponent = ball.mid().man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+
+
+def _to_24_bits(value: Fraction) -> Fraction:
+    """The nearest number with 24 significant bits, exact in float32 and in float64."""
+    if not value:
+        return value
+    exponent = abs(value.numerator).bit_length() - value.denominator.bit_length()
+    if abs(value) < Fraction(2) ** exponent:
+        exponent -= 1
+    scale = Fraction(2) ** (exponent - 23)
+    return round(value / scale) * scale
+
+
+@lru_cache(maxsize=32)
+def folded(root: Expr) -> Expr:
+    """The expression with its constants as numbers, each rounded once when it is used, as in a program.
+
+    >>> from dsl.expr import call
+    >>> folded(call("sqrt", 2) * 2 * Symbol("x")).args[0] is Number(constant_fraction(call("sqrt", 2) * 2))
+    True
+    """
+    real: dict[Expr, Expr] = {}
+    for node in postorder(root):
+        args = [real[arg] for arg in node.args]
+        foldable = isinstance(node, Apply) and OPS[node.op].result == "r" and not is_op(node, "table", "inf")
+        if foldable and all(isinstance(arg, Number) for arg in args):
+            value = constant_fraction(node)
+            real[node] = node if value is None else Number(value)
+        else:
+            real[node] = Apply(node.op, *args) if isinstance(node, Apply) else node
+    return real[root]
 
 
 def _power(a: Any, b: Any) -> Any:

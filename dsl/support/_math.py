@@ -386,17 +386,11 @@ def erfcx(u, fast: tl.constexpr):
 def fit(z, table_16: tl.constexpr, table_32: tl.constexpr, table_64: tl.constexpr, fast: tl.constexpr):
     """A polynomial in z whose coefficients (lowest first) were fitted for the precision at hand."""
     if fast:
-        p = z * 0.0 + table_16[len(table_16) - 1]
-        for k in tl.static_range(2, len(table_16) + 1):
-            p = p * z + table_16[len(table_16) - k]
+        p = _polynomial(z, table_16, len(table_16) - 1, True)
     elif z.dtype == tl.float64:
-        p = z * 0.0 + table_64[len(table_64) - 1]
-        for k in tl.static_range(2, len(table_64) + 1):
-            p = p * z + table_64[len(table_64) - k]
+        p = _polynomial(z, table_64, len(table_64) - 1, False)
     else:
-        p = z * 0.0 + table_32[len(table_32) - 1]
-        for k in tl.static_range(2, len(table_32) + 1):
-            p = p * z + table_32[len(table_32) - k]
+        p = _polynomial(z, table_32, len(table_32) - 1, False)
     return p
 
 

@@ -124,7 +124,7 @@ def _spellings(x: str, floats: bool) -> Mapping[str, Writer]:
     rows |= {op: call(Row(template)) for op, template in _FUNCTIONS.items()}
     rows |= {op: extremum(*pair) for op, pair in _EXTREMA.items()}
     rows["fit"] = lambda args: Row("_math.fit_torch({0}, {1}, {2})").write((args[0], *args[2:]))
-    return rows | {"where": choose, "sign": call(_SIGN)}
+    return rows | {"where": choose, "sign": call(_SIGN), "precise": lambda args: args[0]}
 
 
 def formula(function: Function, name: str, summary: str, rename: Mapping[str, str]) -> str:

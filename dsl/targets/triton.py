@@ -16,6 +16,7 @@ from dsl.program import Function
 from dsl.targets.spelling import (
     ARITHMETIC,
     ATOM,
+    BIT_AND,
     ELEMENTWISE_LOGIC,
     SUM,
     Kind,
@@ -90,6 +91,7 @@ def _spellings(x: str) -> Mapping[str, Writer]:
     rows: dict[str, Writer] = {op: row.write for op, row in {**ARITHMETIC, **ELEMENTWISE_LOGIC}.items()}
     rows |= {op: call(template) for op, template in _FUNCTIONS.items()}
     rows |= {op: call(template, tensor_unless_exact) for op, template in _EXTREMA.items()}
+    rows["precise"] = Row("{0} & (not fast)", BIT_AND, (BIT_AND,)).write
     rows["fit"] = call("_math.fit({0}, {1}, {2}, {3}, fast)", lambda arg: arg)
     return rows | {"where": choose}
 
