@@ -14,11 +14,13 @@ from typing import Any
 
 from flint import arb, ctx
 
-from dsl.expr import Apply, Expr, Number, straight_line
+from dsl.expr import Apply, Expr, Number, Symbol, straight_line
 from dsl.program import Function
 
 FLOAT32_MAX = 3.4028234663852886e38
 FLOAT32_MIN = 1.401298464324817e-45
+EXP_SHIFT = 698.0
+"""Below minus this, float64's exponential is taken in two factors."""
 
 
 def run(function: Function, values: Mapping[str, float]) -> float:
@@ -37,11 +39,14 @@ def evaluate(root: Expr, names: Mapping[str, Any], narrow: bool = False) -> Any:
     """
     done: list[Any] = []
     for node, places in straight_line(root):
-        if isinstance(node, Apply):
-            value = _call(node.op, [done[place] for place in places])
-            done.append(_narrowed(value) if narrow and isinstance(value, float) else value)
-        else:
-            done.append(_float(node) if isinstance(node, Number) else names[node.name])
+        match node:
+            case Number():
+                done.append(_float(node))
+            case Symbol():
+                done.append(names[node.name])
+            case Apply():
+                value = _call(node.op, [done[place] for place in places])
+                done.append(_narrowed(value) if narrow and isinstance(value, float) else value)
     return done[-1]
 
 
@@ -86,6 +91,10 @@ def _erfcx(x: float) -> float:
         return 0.5641895835477563 / x
     with ctx.workprec(160):
         return float((arb(x) ** 2).exp() * arb(x).erfc()) if x > -27 else math.inf
+
+
+def _shifted(u: float) -> float:
+    return u + EXP_SHIFT if u < -EXP_SHIFT else u
 
 
 def _extremum(pick: Callable[[float, float], float]) -> Callable[[float, float], float]:
@@ -148,6 +157,9 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "pow": _power,
     "exp": math.exp,
     "exp_sum": lambda hi, lo: math.exp(hi) * math.exp(lo) if abs(hi) < 1024 else math.exp(hi),
+    "exp_high": lambda u: math.exp(_shifted(u)),
+    "exp_low": lambda u: math.exp(-EXP_SHIFT) if u < -EXP_SHIFT else 1.0,
+    "exp_sum_high": lambda hi, lo: math.exp(_shifted(hi)) * math.exp(lo) if abs(hi) < 1024 else math.exp(hi),
     "expm1": math.expm1,
     "log": _log,
     "log1p": _log1p,

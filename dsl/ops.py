@@ -202,6 +202,9 @@ def _erfcx(x: Any) -> Any:
 # they stand for; error terms are exactly zero in exact arithmetic.
 _MACHINE_OPERATIONS = (
     Op("exp_sum", "rr:r", "exp(a + b), b a correction of a", lambda a, b: (a + b).exp(), spec=False),
+    Op("exp_high", "r:r", "exp(x) for x <= 0, but for a power of two below its range", spec=False),
+    Op("exp_low", "r:r", "the power of two that exp_high leaves", spec=False),
+    Op("exp_sum_high", "rr:r", "exp_high(a + b), b a correction of a", spec=False),
     Op("log1p_unit", "r:r", "log(1 + x) for x in [0, 1]", lambda x: x.log1p(), spec=False),
     Op("erfcx", "r:r", "exp(x * x) * erfc(x)", _erfcx, spec=False),
     Op("ratio", "rr:r", "a / b, b well inside the range", lambda a, b: a / b, spec=False),

@@ -99,7 +99,7 @@ def erfcx(x: Expr) -> Expr:
 
 # The exact expression, what is done to the points first, and the bounds in ulps: float32 and float64.
 UNARY: dict[str, tuple[Expr, Callable[[Any], Any], float, float]] = {
-    "exp": (call("exp", X), np.asarray, 0.9, 0.6),
+    "exp": (call("exp", X), np.asarray, 0.9, 1.0),
     "expm1": (call("expm1", X), np.asarray, 1.45, 1.6),
     "log": (call("log", X), np.asarray, 0.97, 0.6),
     "log1p": (call("log1p", X), np.asarray, 0.97, 1.5),
@@ -288,6 +288,37 @@ def test_exp_sum(dtype: torch.dtype) -> None:
     assert torch.equal(blocks.exp_sum_torch(infinite, corrections), expected)
 
 
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponentials_in_two_factors(dtype: torch.dtype) -> None:
+    """The product of the factors, scaled so that it is a normal number, down to where all is lost."""
+    generator = torch.Generator().manual_seed(4)
+    depth, scale = (150.0, 2.0**100) if dtype == torch.float32 else (1300.0, 2.0**1000)
+    u = -(torch.rand(20_000, generator=generator, dtype=torch.float64) * depth).to(dtype)
+    lo = u * torch.finfo(dtype).eps / 4
+    low = run(unary, [u], "exp_low", False), blocks.exp_low_torch(u)
+    for name, kernel, exponents in (("exp_high", unary, [u]), ("exp_sum_high", binary, [u, lo])):
+        exact = np.exp(sum(e.numpy().astype(np.longdouble) for e in exponents)) * scale
+        highs = run(kernel, exponents, name, False), getattr(blocks, f"{name}_torch")(*exponents)
+        for high, rest in zip(highs, low, strict=True):
+            assert high.abs().min() > torch.finfo(dtype).tiny
+            found = (high * scale * rest).numpy()
+            normal = found > torch.finfo(dtype).tiny
+            assert normal.mean() > 0.9
+            assert np.abs(found[normal] / exact[normal] - 1).max() <= 2 * torch.finfo(dtype).eps
+
+
+@interpreted
+def test_the_factors_at_the_ends() -> None:
+    u = torch.tensor([0.0, -0.0, -float("inf"), float("nan"), -1e30])
+    for fast in (False, True):
+        product = run(unary, [u], "exp_high", fast) * run(unary, [u], "exp_low", fast)
+        torch.testing.assert_close(product, torch.exp(u), rtol=0, atol=1e-60, equal_nan=True)
+        lost = torch.tensor([0.0, 0.0, float("nan"), 0.0, float("nan")])
+        product = run(binary, [u, lost], "exp_sum_high", fast) * run(unary, [u], "exp_low", fast)
+        torch.testing.assert_close(product, torch.exp(u), rtol=0, atol=1e-60, equal_nan=True)
+
+
 EDGES = [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 2.5, -2.5, 1e30, -1e30, 1e-45]
 EDGES += [float("inf"), -float("inf"), float("nan")]
 
@@ -324,6 +355,7 @@ def test_extrema_propagate_nan(name: str) -> None:
 COST = {
     "exp": (22, 2.5),
     "exp_sum": (23.5, 2.5),
+    "exp_high": (19, 2.5),
     "expm1": (25, 8),
     "log1p_unit": (12, 8),
     "log1p": (35, 30),

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 
 from dsl.expr import PI, Expr, Symbol, call
 from dsl.ieee import evaluate, run
-from dsl.schedule import LARGEST_STATEMENT, constant_fraction, schedule
+from dsl.rewrite.probe import constant_fraction
+from dsl.schedule import LARGEST_STATEMENT, schedule
 from tests.test_stabilise import expressions
 
 x = Symbol("x")

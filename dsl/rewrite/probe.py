@@ -37,10 +37,13 @@ def probe(root: Expr, values: Mapping[str, Fraction], bits: int = BITS) -> Any |
     try:
         known: list[Any] = []
         for node, places in straight_line(_lowered(root)):
-            if isinstance(node, Apply):
-                known.append(_function(node.op)(*(known[place] for place in places)))
-            else:
-                known.append(ball(values[node.name] if isinstance(node, Symbol) else node.value))  # type: ignore[attr-defined]
+            match node:
+                case Number():
+                    known.append(ball(node.value))
+                case Symbol():
+                    known.append(ball(values[node.name]))
+                case Apply():
+                    known.append(_function(node.op)(*(known[place] for place in places)))
         result = known[-1]
         return result if isinstance(result, bool) or result.is_finite() else None
     finally:

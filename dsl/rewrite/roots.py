@@ -4,9 +4,9 @@ In: a stabilised expression and the function it stands for. Out: the expression 
 polynomials, where it needs them.
 
 The derivative of x * sigmoid(x) vanishes at -1.278..., where two terms cancel that no rewriting makes one. An
-input next to the root knows its distance from it exactly if the root is taken in two parts, d = (x - hi) - lo:
-the difference of neighbours is exact. Then f = d * P(d), with a polynomial P that is fitted to f / d. Where it
-is wrong by many roundings without a root, the polynomial is f itself, about a centre of few bits.
+input next to the root knows its distance from it if the root is taken in two parts, d = (x - hi) - lo: the
+difference of neighbours is exact. Then f = d * P(d), with a polynomial P that is fitted to f / d. Where a
+program is wrong by many roundings without a root, the polynomial is f itself, about a centre of few bits.
 
 In 16 bits nothing of this is wanted: the arithmetic there has 13 bits more than the result.
 """
@@ -45,12 +45,12 @@ HIGHEST_DEGREE = 24
 
 _QUICK_BITS = 128
 _CLOSE = Fraction(1, 2**110)
-_DISTANCES = tuple(Fraction(sign * step, 2**k) for k in (4, 6, 9, 14, 20) for step in (1, 3) for sign in (1, -1))
+_DISTANCES = tuple(Fraction(step, 2**k) for k in (4, 6, 9, 14, 20) for step in (1, -1, 3, -3))
 
 
 @dataclass(frozen=True)
 class Patch:
-    """f = d**order * polynomial(d) for |d| < radius, where d = x - centre; the order is 1 at a root, else 0."""
+    """f = d**order * polynomial(d) for |d| < radius, d = x - centre; the order is 1 at a root, else 0."""
 
     centre: Fraction
     radius: Fraction
@@ -115,7 +115,7 @@ def _patch(f: Exact, error: Callable[[Fraction], float], centre: Fraction, order
 
     errors = [max(error(centre + sign * r * step) for sign in (1, -1) for step in _JITTER) for r in RADII]
     wide = next((i for i in reversed(range(len(RADII))) if errors[i] > WANTED), 0)
-    for i in range(min(wide + 1, len(RADII) - 1), 1, -2):
+    for i in range(min(wide + 2, len(RADII) - 1), 1, -2):
         tables = fit(g, -RADII[i], RADII[i], HIGHEST_DEGREE)
         if tables is not None:
             _, single, double = tables
@@ -143,15 +143,15 @@ def _runs(points: list[Fraction]) -> list[tuple[Fraction, Fraction]]:
 
 def _bisected(f: Exact, low: Fraction, high: Fraction) -> Fraction | None:
     """The root between two points of different sign; None where the function jumps instead."""
-    below = f(low) > 0
-    wide = max(abs(float(f(low))), abs(float(f(high))))
+    first, last = f(low), f(high)
+    if first is None or last is None:
+        return None
+    below, wide = first > 0, max(abs(float(first)), abs(float(last)))
     while high - low > _CLOSE * abs(high):
         middle = (low + high) / 2
         value = f(middle)
-        if value is None:
-            return None
-        if not (value > 0 or value < 0):
-            return middle
+        if value is None or not (value > 0 or value < 0):
+            return None if value is None else middle
         low, high = (middle, high) if (value > 0) == below else (low, middle)
     value = f(high)
     return high if value is not None and abs(float(value)) < 2.0**-60 * wide else None

@@ -9,11 +9,14 @@ interpreter agree. The polynomials are the best ones with coefficients of their 
 arithmetic). "Accuracy" is the worst of all 2^32 float32 inputs on an H200.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+HALF_LOG2E = tl.constexpr(0.7213475204444817)
 LN2 = tl.constexpr(0.6931471805599453)
 LN2_HI = tl.constexpr(0.693145751953125)  # 16 bits: n * LN2_HI is exact
 LN2_LO = tl.constexpr(1.428606765330187e-06)
@@ -230,6 +233,63 @@ def exp_sum(hi, lo, fast: tl.constexpr):
         y = tl.exp2(hi * LOG2E)
     else:
         y = _exp_accurate(hi, lo, True)
+    return y
+
+
+@triton.jit
+def _decayed(u):
+    # Two powers of two reach down to e^-156; NaN stays NaN.
+    return maximum(u, -156.0)
+
+
+@triton.jit
+def exp_high(u, fast: tl.constexpr):
+    """e^u for u <= 0 but for `exp_low(u)`, by which it is to be multiplied last: e^-90 alone is subnormal.
+
+    Method: as exp, with no less than 2^-100; fast, both are e^(u / 2). In float64 e^(u + 698) below -698.
+    Accuracy: 0.89 ulp at -5.84864, of the product; fast, 1.0 * 2^-17.
+    """
+    if u.dtype == tl.float64:
+        y = tl.exp(tl.where(u < -698.0, u + 698.0, u))
+    elif fast:
+        y = tl.exp2(u * HALF_LOG2E)
+    else:
+        n, r = _reduce_exp(_decayed(u))
+        p = _fma(_fma(_polynomial(r, EXP, 4, False), r, 1.0), r, 1.0)
+        y = p * _float((tl.maximum(n, -100) + 127) << 23)
+    return y
+
+
+@triton.jit
+def exp_sum_high(hi, lo, fast: tl.constexpr):
+    """e^(hi + lo) for hi <= 0 but for `exp_low(hi)`, where lo is what the rounding of hi lost.
+
+    Method: as exp_high, with lo added to the reduced argument; fast, lo is left out.
+    Accuracy: 1.04 ulp at -5.87891, of the product; fast, 1.0 * 2^-17.
+    """
+    if hi.dtype == tl.float64:
+        s = tl.where(hi < -698.0, hi + 698.0, hi)
+        y = tl.where(hi > -1400.0, exp_sum(s, lo, fast), exp_high(hi, fast))
+    elif fast:
+        y = tl.exp2(hi * HALF_LOG2E)
+    else:
+        n, r = _reduce_exp(_decayed(hi))
+        r += tl.where(hi > -156.0, lo, 0.0)
+        p = _fma(_fma(_polynomial(r, EXP, 4, False), r, 1.0), r, 1.0)
+        y = p * _float((tl.maximum(n, -100) + 127) << 23)
+    return y
+
+
+@triton.jit
+def exp_low(u, fast: tl.constexpr):
+    """What `exp_high(u)` leaves of e^u: 1 but where that would be subnormal; fast, a half."""
+    if u.dtype == tl.float64:
+        y = tl.where(u < -698.0, 7.285370309915161e-304, tl.full((), 1.0, u.dtype))
+    elif fast:
+        y = tl.exp2(u * HALF_LOG2E)
+    else:
+        n, _ = _reduce_exp(_decayed(u))
+        y = _float((tl.minimum(n + 100, 0) + 127) << 23)
     return y
 
 
@@ -772,6 +832,29 @@ def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
     return torch.where(e < float("inf"), e + e * rest, e)
 
 
+def _below_range(u: torch.Tensor) -> float:
+    # Where exp(u) nears the end of its type; exp(-shift) has next to no rounding error.
+    return 698.0 if u.dtype == torch.float64 else 80.125
+
+
+def exp_high_torch(u: torch.Tensor) -> torch.Tensor:
+    """e^u for u <= 0 but for `exp_low_torch(u)`, by which it is to be multiplied last."""
+    shift = _below_range(u)
+    return torch.exp(torch.where(u < -shift, u + shift, u))
+
+
+def exp_sum_high_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
+    """e^(hi + lo) for hi <= 0 but for `exp_low_torch(hi)`, where lo is a correction of hi."""
+    shift = _below_range(hi)
+    return exp_sum_torch(torch.where(hi < -shift, hi + shift, hi), lo)
+
+
+def exp_low_torch(u: torch.Tensor) -> torch.Tensor:
+    """What `exp_high_torch(u)` leaves of e^u: 1 but where that would be subnormal."""
+    shift = _below_range(u)
+    return torch.where(u < -shift, u.new_full((), math.exp(-shift)), 1.0)
+
+
 def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
     """e^(u^2) erfc(u) for u >= 0, by the same polynomial as the kernel's."""
     k, coefficients = (4.0, ERFCX_DOUBLE.value) if u.dtype == torch.float64 else (2.0, ERFCX.value)
@@ -827,6 +910,9 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 
 # operation       Triton                        torch
 # exp             _math.exp(u, fast)            torch.exp(u)
+# exp_high        _math.exp_high(u, fast)       _math.exp_high_torch(u)
+# exp_low         _math.exp_low(u, fast)        _math.exp_low_torch(u)
+# exp_sum_high    _math.exp_sum_high(hi, lo, fast)  _math.exp_sum_high_torch(hi, lo)
 # exp_sum         _math.exp_sum(hi, lo, fast)   _math.exp_sum_torch(hi, lo)
 # expm1           _math.expm1(u, fast)          torch.expm1(u)
 # log             _math.log(u, fast)            torch.log(u)
