@@ -7,7 +7,7 @@ points. Making it needs the compiler's own dependencies; reading it needs numpy 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,18 @@ def make(specs: Path, path: Path) -> None:
     from dsl.project import read_project
 
     activations = read_project([specs]).checked().activations
-    facts = {
+    columns: dict[str, Any] = {"activations": np.array(json.dumps(facts(activations)))}
+    for activation in activations:
+        print(activation.name, flush=True)
+        for key, column in _columns(activation):
+            columns[key] = column
+    np.savez_compressed(path, **columns)
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def facts(activations: Iterable[Any]) -> dict[str, Any]:
+    """What a machine without the compiler needs to know of activations: defaults and references."""
+    return {
         activation.name: {
             "parameters": {p.name: float(p.default) for p in activation.parameters if p.default is not None},
             "references": [
@@ -111,13 +122,6 @@ def make(specs: Path, path: Path) -> None:
         }
         for activation in activations
     }
-    columns: dict[str, Any] = {"activations": np.array(json.dumps(facts))}
-    for activation in activations:
-        print(activation.name, flush=True)
-        for key, column in _columns(activation):
-            columns[key] = column
-    np.savez_compressed(path, **columns)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def _plain(value: object) -> object:

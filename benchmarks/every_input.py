@@ -1,0 +1,355 @@
+"""Every one of the 2^32 float32 inputs, and all of both 16-bit types: our errors and PyTorch's, on a GPU.
+
+In: a generated package, and facts about its activations that `--facts` writes on a machine with the compiler.
+Out: JSON, a row per activation, dtype, value or gradient, and implementation. Needs torch and triton alone.
+
+    python benchmarks/every_input.py --prepare build/facts.npz
+    python benchmarks/every_input.py build/facts.npz --json benchmarks/results/every_input.json
+    python benchmarks/every_input.py --confirm benchmarks/results/every_input.json
+    python benchmarks/every_input.py --table benchmarks/results/every_input.json
+
+What counts as exact here is our own float64 kernel, whose errors are some 10^-8 of a float32 ulp where it is
+right; that it is right is what certificates say of samples, and what `--confirm` says of the worst inputs
+found: it evaluates them in rigorous arithmetic and writes the result beside them. Certificates are made in
+Triton's interpreter; `--prepare` keeps what that gives for all 16-bit and 8,192 float32 inputs, and the scan
+says how far the GPU is from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+KINDS = ("value", "gradient")
+PRECISION = {"float32": (24, -126), "float16": (11, -14), "bfloat16": (8, -126)}
+"""Digits, and the exponent of the smallest normal number."""
+CHUNK = 2**27
+NEIGHBOURHOOD = 1 / 16
+"""How far from a root, relative to it, the absolute bound stands in for the relative one."""
+MANY = 8
+"""So many roots on one side go on for ever; all that lies farther out counts as near."""
+COARSE = 12
+"""Roots are looked for between numbers that differ above so many low bits."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Scan, or prepare or confirm a scan."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--prepare", action="store_true", help="write the file of facts, from specs/")
+    parser.add_argument("--table", action="store_true", help="print a result as a table")
+    parser.add_argument("--confirm", action="store_true", help="evaluate a result's worst inputs exactly")
+    parser.add_argument("--package", default="generated")
+    parser.add_argument("--only", default="", metavar="NAME,...", help="these activations alone")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--device", default="cuda", help="cpu tries the script, on 16-bit types")
+    chosen = parser.parse_args(arguments)
+    if chosen.prepare:
+        return prepare(chosen.file, chosen.package)
+    if chosen.table:
+        print("\n".join(table(json.loads(chosen.file.read_text(encoding="utf-8"))["rows"])))
+        return 0
+    if chosen.confirm:
+        return confirm(chosen.file)
+    return scan(chosen)
+
+
+def prepare(path: Path, package: str) -> int:
+    """Write what a machine without the compiler needs: defaults, references, the interpreter's results."""
+    import numpy as np
+    from gpu.truth import facts
+
+    from dsl.interpret import kernel, start
+    from dsl.project import read_project
+
+    start(str(ROOT), package)
+    activations = read_project([ROOT / "specs"]).checked().activations
+    columns: dict[str, Any] = {"facts": np.array(json.dumps(facts(activations)))}
+    for activation in activations:
+        for kind, dtype in product(KINDS, PRECISION):
+            points = _grid(dtype, "cpu").double().numpy()
+            found = kernel(activation.name, kind, dtype)(points)
+            columns[f"{activation.name}/{kind}/{dtype}"] = found.astype(np.float32)
+        print(activation.name, flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **columns)
+    return 0
+
+
+def scan(options: argparse.Namespace) -> int:
+    """All activations; a line and rows for each as it is done."""
+    import numpy as np
+    import torch
+    import triton
+
+    with np.load(options.file) as data:
+        interpreted = dict(data)
+    facts = json.loads(str(interpreted.pop("facts")))
+    names = [name for name in facts if not options.only or name in options.only.split(",")]
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    result: dict[str, Any] = {
+        "command": "python benchmarks/every_input.py build/facts.npz",
+        "device": device,
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "rows": [],
+    }
+    dtypes = list(PRECISION) if options.device == "cuda" else ["float16", "bfloat16"]
+    for name in names:
+        began = time.perf_counter()
+        rows = list(_rows(name, facts[name], options.package, dtypes, options.device))
+        for row in rows:
+            if row["by"] == "ours":
+                row |= _beside_the_interpreter(row, interpreted, options.package, options.device)
+        result["rows"] += rows
+        seconds = time.perf_counter() - began
+        worst = ", ".join(f"{r['by']} {r['dtype']} {r['kind']} {r['ulp']:.3g}" for r in rows)
+        print(f"{name} ({seconds:.1f} s): {worst}", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+Function = Callable[[Any], Any]
+
+
+def _rows(
+    name: str, facts: Mapping[str, Any], package: str, dtypes: Sequence[str], device: str
+) -> Iterator[dict[str, Any]]:
+    import torch
+    from gpu.timing import peer
+
+    ours = getattr(importlib.import_module(f"{package}.{name}"), name)
+    typed = "typed" if not facts["references"] else "torch"
+    makers: dict[str, Function | None] = {"ours": ours, typed: peer(name, facts)}
+    for kind in KINDS:
+        exact = _of(ours, kind)
+        zone = _Zone(exact, device)
+        for dtype in dtypes:
+            for by, function in makers.items():
+                if function is None:
+                    continue
+                tally = _Tally(dtype)
+                measured = _of(function, kind)
+                for x in _inputs(getattr(torch, dtype), device):
+                    tally.add(x, measured(x), exact(x.double()), zone)
+                yield {"name": name, "by": by, "dtype": dtype, "kind": kind, **tally.result()}
+
+
+def _of(function: Function, kind: str) -> Function:
+    """The function, or its gradient, of a tensor."""
+    import torch
+
+    def gradient(x: Any) -> Any:
+        x = x.detach().requires_grad_()
+        y = function(x)
+        return torch.autograd.grad(y, x, torch.ones_like(y))[0]
+
+    def value(x: Any) -> Any:
+        with torch.no_grad():
+            return function(x)
+
+    return value if kind == "value" else gradient
+
+
+def _inputs(dtype: Any, device: str) -> Iterator[Any]:
+    """Every value of a type, NaN only once in a while, in chunks."""
+    import torch
+
+    if dtype.itemsize == 2:
+        yield torch.arange(-(2**15), 2**15, device=device).to(torch.int16).view(dtype)
+        return
+    for start in range(-(2**31), 2**31, CHUNK):
+        yield torch.arange(start, start + CHUNK, dtype=torch.int64, device=device).to(torch.int32).view(dtype)
+
+
+def _grid(dtype: str, device: str) -> Any:
+    """All 16-bit values; of float32, 8,192 that cover all exponents."""
+    import torch
+
+    if dtype != "float32":
+        (values,) = _inputs(getattr(torch, dtype), device)
+        return values
+    bits = torch.arange(-(2**31), 2**31, 2**19, dtype=torch.int64, device=device) + 12345
+    return bits.to(torch.int32).view(torch.float32)
+
+
+def _beside_the_interpreter(
+    row: Mapping[str, Any], interpreted: Mapping[str, Any], package: str, device: str
+) -> dict[str, Any]:
+    """At how many inputs the GPU's result is another than the interpreter's, and by how much at most."""
+    import torch
+
+    name, kind, dtype = row["name"], row["kind"], row["dtype"]
+    x = _grid(dtype, device)
+    got = _of(getattr(importlib.import_module(f"{package}.{name}"), name), kind)(x).double()
+    want = torch.from_numpy(interpreted[f"{name}/{kind}/{dtype}"]).to(device).double()
+    precision, emin = PRECISION[dtype]
+    _, exponent = torch.frexp(want)
+    ulp = torch.ldexp(torch.ones_like(want), (exponent - 1).clamp(min=emin) - (precision - 1))
+    other = ~((got == want) | (got.isnan() & want.isnan()))
+    gap = torch.where(other, ((got - want) / ulp).abs(), 0.0)
+    at = int(gap.argmax())
+    return {
+        "unlike the interpreter": {
+            "inputs": x.numel(),
+            "differ": int(other.sum()),
+            "ulp": float(gap[at]),
+            "at": float(x[at]),
+        }
+    }
+
+
+class _Zone:
+    """Where a function is next to a root that is no number of the type, so that errors there are absolute."""
+
+    def __init__(self, exact: Function, device: str) -> None:
+        import torch
+
+        step = 2**COARSE
+        bits = torch.arange(step, 0x7F800000, step, dtype=torch.int64, device=device)
+        positive = bits.to(torch.int32).view(torch.float32).double()
+        x = torch.cat([-positive.flip(0), positive])
+        y = exact(x)
+        wide = torch.fmax(exact(x * (1 - NEIGHBOURHOOD)).abs(), exact(x * (1 + NEIGHBOURHOOD)).abs())
+        size = y.abs()
+        crossed = (y[1:] * y[:-1] < 0) & (torch.minimum(size[1:], size[:-1]) <= wide[1:] / 32)
+        dipped = (size[1:-1] < size[2:]) & (size[1:-1] < size[:-2]) & (size[1:-1] <= wide[1:-1] * 2.0**-12)
+        dipped &= size[1:-1] > 0
+        places = torch.cat([x[1:][crossed], x[1:-1][dipped]])
+        self.places = sorted(places.tolist(), key=abs)[: 4 * MANY]
+        positives = [p for p in self.places if p > 0]
+        negatives = [-p for p in self.places if p < 0]
+        self.beyond = [side[MANY - 1] if len(side) >= MANY else math.inf for side in (positives, negatives)]
+
+    def contains(self, x: Any) -> Any:
+        near = (x > self.beyond[0]) | (x < -self.beyond[1])
+        for place in self.places[: 2 * MANY]:
+            near |= (x - place).abs() <= NEIGHBOURHOOD * abs(place)
+        return near
+
+
+class _Tally:
+    """The worst errors so far."""
+
+    def __init__(self, dtype: str) -> None:
+        self.precision, self.emin = PRECISION[dtype]
+        self.worst: dict[str, Any] = {"ulp": 0.0, "at": 0.0, "got": 0.0, "exact": 0.0}
+        self.near: dict[str, Any] = {"near roots": None, "near at": None}
+        self.counts = {"wrong": 0, "flushed": 0, "signs": 0, "tried": 0}
+        self.first_wrong: list[float] | None = None
+
+    def add(self, x: Any, got: Any, exact: Any, zone: _Zone) -> None:
+        """Compare results with exact values, both NaN-free where the function is."""
+        import torch
+
+        rounded = exact.to(got.dtype).double()
+        x, got = x.double(), got.double()
+        _, exponent = torch.frexp(rounded)
+        ulp = torch.ldexp(
+            torch.ones_like(rounded), (exponent - 1).clamp(min=self.emin) - (self.precision - 1)
+        )
+        same = (got == rounded) | (got.isnan() & rounded.isnan())
+        wrong = ~same & ~(got.isfinite() & rounded.isfinite())
+        flushed = (got == 0) & (rounded != 0) & (rounded.abs() < 2.0**self.emin)
+        zeros = (got == 0) & (rounded == 0)
+        self.counts["tried"] += x.numel()
+        self.counts["wrong"] += int(wrong.sum())
+        self.counts["flushed"] += int(flushed.sum())
+        self.counts["signs"] += int((zeros & (got.signbit() != exact.signbit())).sum())
+        if self.first_wrong is None and bool(wrong.any()):
+            at = int(wrong.byte().argmax())
+            self.first_wrong = [float(x[at]), float(got[at]), float(rounded[at])]
+        difference = (got - exact).abs()
+        difference = torch.where(wrong | flushed | ~difference.isfinite(), 0.0, difference)
+        errors = difference / ulp
+        near = zone.contains(x)
+        absolute = torch.where(near, torch.minimum(errors, difference * 2.0**self.precision), 0.0)
+        if bool(near.any()):
+            at = int(absolute.argmax())
+            if self.near["near roots"] is None or float(absolute[at]) > self.near["near roots"]:
+                self.near = {"near roots": float(absolute[at]), "near at": float(x[at])}
+        errors = torch.where(near, 0.0, errors)
+        at = int(errors.argmax())
+        if float(errors[at]) > self.worst["ulp"]:
+            self.worst = {
+                "ulp": float(errors[at]),
+                "at": float(x[at]),
+                "got": float(got[at]),
+                "exact": float(exact[at]),
+            }
+
+    def result(self) -> dict[str, Any]:
+        """What was found, as plain data."""
+        found = {**self.worst, **self.near, **self.counts, "first wrong": self.first_wrong}
+        return {
+            key: repr(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in found.items()
+        }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Worst errors in ulps, value / gradient, ours beside PyTorch's, as Markdown."""
+    found = {(row["name"], row["dtype"], row["kind"], row["by"] == "ours"): row for row in rows}
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    heads = [f"{dtype}, {who}" for dtype in PRECISION for who in ("ours", "PyTorch")]
+    yield f"| ulp, value / gradient | {' | '.join(heads)} |"
+    yield "|---" * (len(heads) + 1) + "|"
+    for name in names:
+        cells = [
+            " / ".join(_cell(found.get((name, dtype, kind, ours))) for kind in KINDS)
+            for dtype in PRECISION
+            for ours in (True, False)
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    """The worst error; NaN where a NaN or an infinity stands in a wrong place."""
+    if row is None:
+        return "-"
+    error = max(float(row["ulp"]), float(row["near roots"] or 0))
+    text = f"{error:.3g}" if error < 1000 else f"{error:.1e}".replace("e+0", "e")
+    return f"{text}, NaN" if row["wrong"] else text
+
+
+def confirm(path: Path) -> int:
+    """Evaluate the worst inputs of a result in rigorous arithmetic; 1 if the scan's exact values were off."""
+    import numpy as np
+
+    from dsl.evaluate import Reference
+    from dsl.pipeline import derive
+    from dsl.project import read_project
+
+    activations = {each.name: each for each in read_project([ROOT / "specs"]).activations}
+    result = json.loads(path.read_text(encoding="utf-8"))
+    off = 0
+    for row in result["rows"]:
+        activation = activations[row["name"]]
+        parameters = {p.name: p.default for p in activation.parameters}
+        root = activation.body if row["kind"] == "value" else derive(activation)[1]
+        values = Reference(root, activation.input, parameters)(np.array([float(row["at"])]), "float64")
+        exact = float(values.rounded[0])
+        scale = abs(exact) * 2.0**-40
+        row["confirmed"] = abs(exact - float(row["exact"])) <= scale
+        off += not row["confirmed"]
+        if not row["confirmed"]:
+            print(f"{row['name']} {row['kind']} at {row['at']}: {row['exact']} is {exact}")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(result['rows'])} worst inputs evaluated exactly, {off} off")
+    return 1 if off else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
