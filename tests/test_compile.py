@@ -23,6 +23,7 @@ from torch import Tensor
 import dsl
 from dsl import runtime
 from dsl.errors import SpecErrors
+from dsl.inspect import compile_kernel
 from tests.pages import run, sections
 
 ROOT = Path(__file__).parent.parent
@@ -205,6 +206,13 @@ def test_the_source_can_be_read(cache: Path) -> None:
 def test_the_kernel_runs_in_tritons_interpreter(cache: Path) -> None:
     code = f"import dsl, torch; print(dsl.compile({MISH!r})(torch.tensor([1000.0])).item())"
     assert python(code, cache, TRITON_INTERPRET="1") == "1000.0\n"
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing")
+def test_the_kernel_compiles_for_a_gpu() -> None:
+    stem = type(dsl.compile(MISH)).__module__.rpartition(".")[2]
+    compiled, _ = compile_kernel(dsl.compiled, stem, "gradient", "bfloat16", "sm_90")
+    assert compiled.asm["cubin"]
 
 
 def test_a_file_is_used_again_and_an_edited_one_is_not(cache: Path) -> None:
