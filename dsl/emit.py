@@ -27,7 +27,7 @@ from dsl.build import (
     text_output,
 )
 from dsl.certificate import Certificate
-from dsl.targets import hub
+from dsl.targets import hub, package
 
 _HUB_NAME = re.compile(r"[a-z][-a-z0-9]*[a-z0-9]\Z")
 
@@ -66,10 +66,11 @@ def _hub_kernel(
             f"'{directory}' is no name for a kernel: two or more letters, digits and dashes, a letter first; "
             "choose another directory, such as my-activations"
         )
-    if "layers" in (each.name for each in activations):
-        raise BuildError(
-            "'layers' is a module of every kernel for the Hub: call the definition something else"
-        )
+    for each in activations:
+        if "layers" in package.public_names(each):
+            raise BuildError(
+                f"{each.name}: 'layers' is a module of every kernel for the Hub; choose another name"
+            )
     origin = ", ".join(sorted({Path(each.path).name for each in activations}))
     outputs = [
         _made_once(output)

@@ -155,8 +155,9 @@ def test_wrong_usage(capsys: Capture, arguments: list[str], code: int, message: 
     assert _run(["emit", "--style", "bogus", "-o", "kernels"]) == 2
 
 
-def test_a_definition_that_has_the_name_of_the_layers(capsys: Capture, project: Path) -> None:
-    (project / "specs/a.act").write_text("layers(x) = x\n")
+@pytest.mark.parametrize("spec", ["layers(x) = x\n", "one(x) = x\n  alias layers\n"])
+def test_the_name_of_the_layers_is_taken(spec: str, capsys: Capture, project: Path) -> None:
+    (project / "specs/a.act").write_text(spec)
     code, _, err = run(capsys, "-o", "kernels")
     assert code == 2
-    assert "call the definition something else" in err
+    assert "choose another name" in err
