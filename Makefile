@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PLUGINS := .venv-plugins
 CODE := dsl tests benchmarks examples generated
 WORKERS ?= 2
 
@@ -33,6 +34,17 @@ test: lint ## Run every check: what `lint` runs, then all tests.
 	$(BIN)/dslgen build --check
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
+plugins: setup $(PLUGINS)/.installed ## Check docs/plugins.md with the libraries it is about, in .venv-plugins/.
+	$(PLUGINS)/bin/python -m pytest -q -o addopts= tests/plugins
+
+# An environment on top of .venv/, whose packages it sees.
+$(PLUGINS)/.installed: tests/plugins/requirements.txt requirements.lock
+	@test -x $(PLUGINS)/bin/python || $(BIN)/python -m venv $(PLUGINS)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(PLUGINS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+	$(PLUGINS)/bin/python -m pip install -qq --disable-pip-version-check -r tests/plugins/requirements.txt
+	@touch $@
+
 lint: setup ## Check style, formatting, types and layers.
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/black --quiet --check --diff $(CODE)
@@ -50,7 +62,7 @@ lock: setup ## Write requirements.lock anew from what is installed in .venv/.
 		| sort -f; } > requirements.new && mv requirements.new requirements.lock
 
 clean: ## Remove what the others made, the environment included.
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(PLUGINS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test lint format lock clean
+.PHONY: help setup build demo test plugins lint format lock clean

@@ -21,6 +21,7 @@ from dsl.errors import FORMATS, SpecError, SpecErrors
 
 if TYPE_CHECKING:
     from dsl.activation import Activation
+    from dsl.build import Plan
     from dsl.config import Config
     from dsl.project import Project
 
@@ -48,10 +49,7 @@ def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: 
     config = _config()
     specs, target = paths or config.specs, out or config.out
     if not check:
-        done = builder.build(specs, target, config.specs, config.lock)
-        removed = sum(change.after is None for change in done.changes)
-        written = len(done.changes) - removed
-        click.echo(f"{target}: {written} written, {done.unchanged} unchanged, {removed} removed")
+        _report(target, builder.build(specs, target, config.specs, config.lock))
         return
     pending = builder.plan(specs, target, config.specs, config.lock).changes
     for change in pending:
@@ -59,6 +57,31 @@ def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: 
     if pending:
         mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
         _finish(f"{target}: {_files(len(pending))} out of date; run: {join(mend)}")
+
+
+STYLES = ("hf-kernel",)
+"""The styles of `dsl.emit`, which is imported when it is needed."""
+
+
+@cli.command()
+@_PATHS
+@click.option("--style", required=True, type=click.Choice(STYLES), help="What to write.")
+@click.option("--only", "names", multiple=True, help="Write this definition and not all; repeatable.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to write to.")
+@_ERROR_FORMAT
+def emit(paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, error_format: str) -> None:
+    """Write definitions in a form that other tools load (hf-kernel: a kernel for the Hugging Face Hub)."""
+    from dsl import emit as emitter
+    from dsl.certificate import read_lock
+
+    project = _project(paths)
+    wanted = {each.name for name in names for each in _named(project, name)}
+    activations = [each for each in project.activations if each.name in wanted]
+    if not names:
+        activations = list(project.checked().activations)
+    done = emitter.plan(activations, style, out, read_lock(_config().lock))
+    done.apply()
+    _report(out, done)
 
 
 @cli.command()
@@ -259,7 +282,11 @@ def _select(spec: str) -> Sequence[Activation]:
     path, colon, name = spec.rpartition(":")
     if Path(spec).exists() or spec.endswith(".act"):
         return _project((Path(spec),)).checked().activations
-    project = _project((Path(path),) if colon else ())
+    return _named(_project((Path(path),) if colon else ()), name)
+
+
+def _named(project: Project, name: str) -> Sequence[Activation]:
+    """The definition of a name or an alias, though others may be wrong."""
     found = [each for each in project.activations if name in (each.name, *each.aliases)]
     if found:
         return found
@@ -285,6 +312,12 @@ def _config() -> Config:
     from dsl.config import load
 
     return load(Path.cwd())
+
+
+def _report(target: Path, done: Plan) -> None:
+    removed = sum(change.after is None for change in done.changes)
+    written = len(done.changes) - removed
+    click.echo(f"{target}: {written} written, {done.unchanged} unchanged, {removed} removed")
 
 
 def _files(count: int) -> str:

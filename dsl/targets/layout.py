@@ -69,7 +69,7 @@ def docstring(text: str, indent: str = "") -> str:
 
 def _computations(activation: Activation, program: Program) -> Iterator[str]:
     name = activation.name
-    private = _private(name)
+    private = inner_name(name)
     functions = [_trim(function) for function in (program.forward, program.gradient, program.curvature)]
     renames = [_rename(function) for function in functions]
     labels = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
@@ -94,7 +94,7 @@ def _computations(activation: Activation, program: Program) -> Iterator[str]:
 
 
 def _interface(activation: Activation, digest: str) -> Iterator[str]:
-    private = _private(activation.name)
+    private = inner_name(activation.name)
     if activation.requires:
         yield _checks(activation)
     yield _registration(activation, private, _formula_names(private), digest)
@@ -114,7 +114,8 @@ def _trim(function: Function) -> Function:
     return replace(function, constants=tuple(c for c in function.constants if c.name in used))
 
 
-def _private(name: str) -> str:
+def inner_name(name: str) -> str:
+    """The name of an activation's inner function, apart from those of the modules that it imports."""
     return f"_{name}" if name not in ("launch", "math", "runtime") else f"_{name}_"
 
 
@@ -201,7 +202,7 @@ def _raises(activation: Activation) -> str:
 def _function(activation: Activation) -> str:
     name = activation.name
     x = activation.input
-    itself = f"_{name}_function" if name in (x, *_parameter_names(activation)) else name
+    itself = _itself(activation, x, *_parameter_names(activation))
     about = report.wrap(
         "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the "
         f"result is like the input. Twice differentiable, in reverse and forward mode. {_raises(activation)}"
@@ -230,6 +231,11 @@ torch.Size([2, 3])""",
     return "\n".join(lines) + "\n"
 
 
+def _itself(activation: Activation, *visible: str) -> str:
+    """What the function is called where other names are visible, one of which may hide its own."""
+    return f"_{activation.name}_function" if activation.name in visible else activation.name
+
+
 def _required(activation: Activation) -> str:
     return "".join(", 1.0" for parameter in activation.parameters if parameter.default is None)
 
@@ -237,6 +243,7 @@ def _required(activation: Activation) -> str:
 def _class(activation: Activation) -> str:
     name = activation.name
     x = activation.input
+    itself = _itself(activation, x)
     passed = _passed(activation, "self.")
     about = report.wrap(
         f"The module of `{name}`. With `inplace` the result is written into the input; where a gradient is "
@@ -269,8 +276,8 @@ torch.Size([2, 3])""",
         f"    def forward(self, {x}: Tensor) -> Tensor:",
         '        """The activation of every element."""',
         "        if self.inplace:",
-        f"            return _runtime.overwrite({name}, {x}{passed})",
-        f"        return {name}({x}{passed})",
+        f"            return _runtime.overwrite({itself}, {x}{passed})",
+        f"        return {itself}({x}{passed})",
         "",
         "    def extra_repr(self) -> str:",
         '        """The parameters as `print` shows them."""',

@@ -1,0 +1,150 @@
+"""Formulas to modules at run time: `dsl.compile`.
+
+In: a formula or definitions, as text. Out: an `nn.Module` of a class in a file of the cache, made by the
+compiler that makes a package for `dslgen build`.
+
+The file is a real one because Triton and tracebacks read sources from files. Its name holds the digest of
+what it was made from, so that another formula, or another compiler, makes another file.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import import_module, invalidate_caches
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dsl import cache as store
+from dsl import compiled
+from dsl.activation import Activation
+from dsl.build import Output, compiler, module_output, plan_outputs, support_outputs
+from dsl.errors import SpecError, SpecErrors, did_you_mean
+from dsl.resolve import activations
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PATH = "<formula>"
+_HEAD = re.compile(r"\)\s*=(?!=)")
+"""A single equals sign after a bracket: it stands in the head of a definition and nowhere else."""
+
+_COMMENT = re.compile(r"#.*")
+
+_HELP = {"E0106": "the input is 'x', and a parameter is given as a keyword argument"}
+"""What to do about an error where a formula has no head to declare names in."""
+
+
+class Source(NamedTuple):
+    """What a class is compiled from: all that a pickle has to hold of it."""
+
+    text: str
+    parameters: tuple[str, ...]
+    name: str | None
+
+
+_SOURCES: dict[type[nn.Module], Source] = {}
+
+
+def compile(  # noqa: A001 - as in re.compile
+    text: str, /, *, name: str | None = None, inplace: bool = False, **parameters: float
+) -> nn.Module:
+    """A module that computes a formula elementwise, with a Triton kernel and a stable derivative.
+
+    `text` is a formula in `x`, whose parameters are the keyword arguments, and which is called `name`; or
+    definitions as they stand in a `.act` file, of which `name` selects one. The module takes tensors of
+    float16, bfloat16, float32 or float64 of any shape, and gives tensors like them. Modules of one text share
+    their class, whatever their parameters' values: `type(module)`, which takes the parameters and `inplace`.
+
+    Raises `SpecErrors` for what is wrong in the text; ValueError where `name` is no name or names nothing,
+    or a parameter breaks a constraint; TypeError for a parameter that a definition lacks or does not have.
+
+    >>> swish = compile("x * sigmoid(beta * x)", beta=1.5)
+    >>> swish
+    Formula(beta=1.5)
+    >>> import torch
+    >>> swish(torch.zeros(2, 3)).shape
+    torch.Size([2, 3])
+    """
+    text = dedent(text).strip()
+    declared = () if _defines(text) else tuple(parameters)
+    return _class(Source(text, declared, name))(**parameters, inplace=inplace)
+
+
+@cache
+def _class(source: Source) -> type[nn.Module]:
+    """The class of a source; compiled and written unless the cache has it, imported unless it has been."""
+    activation = _select(source) if _defines(source.text) else _formula(source)
+    output = module_output(activation)
+    stem = f"{activation.name}_{output.inputs[:16]}"
+    _write([replace(output, name=f"{stem}.py"), *support_outputs()])
+    made: type[nn.Module] = getattr(import_module(f"{compiled.__name__}.{stem}"), activation.class_name)
+    _SOURCES[made] = source
+    copyreg.pickle(made, _reduce)
+    return made
+
+
+def _defines(text: str) -> bool:
+    return _HEAD.search(_COMMENT.sub("", text)) is not None
+
+
+def _formula(source: Source) -> Activation:
+    """The activation that a formula without a head is the right side of."""
+    name = source.name or "formula"
+    for each in (name, *source.parameters):
+        if not (isinstance(each, str) and each.isidentifier()):
+            raise ValueError(f"{each!r} is not a name")
+    inputs = "; ".join(filter(None, ["x", ", ".join(source.parameters)]))
+    try:
+        # The head has a line of its own, so that the formula stands in messages as it was written.
+        (activation,) = activations(f"{name}({inputs}) =\n{source.text}", _PATH)
+    except SpecErrors as found:
+        raise SpecErrors(map(_without_head, found.errors)) from None
+    return activation
+
+
+def _without_head(error: SpecError) -> SpecError:
+    span = replace(error.span, line=error.span.line - 1, end_line=error.span.end_line - 1)
+    help_ = error.suggestion or _HELP.get(error.code)
+    return SpecError(error.code, error.message, span, error.source_line, help_)
+
+
+def _select(source: Source) -> Activation:
+    """The one definition of a text, or the one that is named."""
+    found = activations(source.text, _PATH)
+    names = [activation.name for activation in found]
+    if source.name is None:
+        if len(found) > 1:
+            raise ValueError(f"the text defines {', '.join(names)}: say which with name=")
+        return found[0]
+    for activation in found:
+        if source.name in (activation.name, *activation.aliases):
+            return activation
+    suggestion = did_you_mean(source.name, names) or f"the text defines {', '.join(names)}"
+    raise ValueError(f"no definition '{source.name}': {suggestion}")
+
+
+def _write(outputs: Sequence[Output]) -> None:
+    """Put files where `dsl.compiled` imports from, unless they are there and nobody has edited them."""
+    folder = store.folder() / compiler()
+    try:
+        plan_outputs(outputs, folder).apply()
+    except OSError as reason:
+        folder = store.spare_folder(reason) / compiler()
+        plan_outputs(outputs, folder).apply()
+    if str(folder) not in compiled.__path__:
+        compiled.__path__.append(str(folder))
+    invalidate_caches()
+
+
+def _reduce(layer: nn.Module) -> tuple[Any, ...]:
+    """What pickle and copy keep of a module: what its class is compiled from, and its state."""
+    return _bare, (_SOURCES[type(layer)],), layer.__dict__
+
+
+def _bare(source: Source) -> nn.Module:
+    made = _class(source)
+    return made.__new__(made)

@@ -1,0 +1,116 @@
+"""What a kernel for the Hub has and a package has not: layers, and what it says of itself.
+
+In: activations, and the digests of files. Out: Python source, not yet formatted, and JSON. What is written
+here is what the `kernels` library asks of a kernel and checks when it puts a layer in the place of another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from dsl import report
+from dsl.activation import Activation
+from dsl.targets import package
+from dsl.targets.layout import docstring, inner_name
+
+LICENSE = "mit"
+"""The license of the support files, which are the greater part."""
+
+VERSION = 1
+
+_LAYERS = '''\
+"""Layers that take the place of others: their `forward` runs as a method of the module that it replaces.
+
+Such a layer has no state: its parameters are attributes of that module. Where it has `inplace`, that holds.
+"""
+
+from torch import Tensor, nn
+
+{imports}
+
+__all__ = {names}
+
+
+{classes}
+'''
+
+_LAYER = '''\
+class {name}(nn.Module):
+    {doc}
+
+    can_torch_compile: bool = True
+    has_backward: bool = True
+{attributes}
+    def forward(self, {x}: Tensor) -> Tensor:
+        """The activation of every element."""
+        if getattr(self, "inplace", False):
+            return _runtime.overwrite({function}, {x}{passed})
+        return {function}({x}{passed})
+'''
+
+_INIT = '''\
+"""Activation functions for PyTorch, each with a Triton kernel.
+
+{names}.
+"""
+
+from . import layers
+{imports}
+
+__all__ = {exported}
+'''
+
+
+def layers(activations: Sequence[Activation]) -> str:
+    """The source of `layers.py`: a stateless class for each activation."""
+    imports = [
+        f"from .{each.name} import {each.name} as {inner_name(each.name)}"
+        for each in sorted(activations, key=lambda each: each.name)
+    ]
+    return _LAYERS.format(
+        imports="\n".join(["from . import _runtime", *imports]),
+        names=sorted((each.class_name for each in activations), key=package.sorting_key),
+        classes="\n\n".join(map(_layer, activations)),
+    )
+
+
+def _layer(activation: Activation) -> str:
+    names = [parameter.name for parameter in activation.parameters]
+    return _LAYER.format(
+        name=activation.class_name,
+        doc=docstring(report.summary(activation), "    "),
+        attributes="".join(f"    {name}: float\n" for name in names),
+        x=activation.input,
+        function=inner_name(activation.name),
+        passed="".join(f", self.{name}" for name in names),
+    )
+
+
+def init(activations: Sequence[Activation]) -> str:
+    """The source of `__init__.py`, which gives functions, modules and layers."""
+    ordered = sorted(activations, key=lambda each: each.name)
+    exported = [name for each in ordered for name in package.public_names(each)]
+    return _INIT.format(
+        names=report.wrap(", ".join(each.name for each in ordered)),
+        imports="\n".join(
+            f"from .{each.name} import {', '.join(package.public_names(each))}" for each in ordered
+        ),
+        exported=sorted(["layers", *exported], key=package.sorting_key),
+    )
+
+
+def metadata(name: str, identifier: str, digests: Mapping[str, str]) -> str:
+    """The text of `metadata.json`; `digests` are the files' SHA-256, in Base64."""
+    said = {
+        "name": name,
+        "id": identifier,
+        "version": VERSION,
+        "license": LICENSE,
+        "python-depends": [],
+        # One build serves every backend, and the library knows no name for that; it compares no
+        # architectures where none are given.
+        "backend": {"type": "cuda"},
+        "digest": {"algorithm": "sha256", "files": dict(sorted(digests.items()))},
+    }
+    return json.dumps(said, indent=2) + "\n"
