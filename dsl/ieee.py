@@ -171,6 +171,7 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "atan": math.atan,
     "erf": math.erf,
     "erfcx": _erfcx,
+    "mills": lambda u: _erfcx(u * 0.5**0.5),
     "product_error": _product_error,
     "sum_error": _sum_error,
     "copysign": math.copysign,

@@ -207,6 +207,7 @@ _MACHINE_OPERATIONS = (
     Op("exp_sum_high", "rr:r", "exp_high(a + b), b a correction of a", spec=False),
     Op("log1p_unit", "r:r", "log(1 + x) for x in [0, 1]", lambda x: x.log1p(), spec=False),
     Op("erfcx", "r:r", "exp(x * x) * erfc(x)", _erfcx, spec=False),
+    Op("mills", "r:r", "erfcx(x / sqrt(2))", lambda x: _erfcx(x / _arb()(2).sqrt()), spec=False),
     Op("ratio", "rr:r", "a / b, b well inside the range", lambda a, b: a / b, spec=False),
     Op("copysign", "rr:r", "a with the sign of b", spec=False),
     Op("product", "rr:r", "a * b rounded, never fused with what uses it", lambda a, b: a * b, spec=False),

@@ -19,7 +19,7 @@ from dsl.ops import where
 from dsl.program import Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
-from dsl.rewrite.guard import propagate_nan, settle_ends
+from dsl.rewrite.guard import propagate_nan, settle_ends, settle_zero
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.roots import patch_elsewhere
 from dsl.rewrite.rules import RULES
@@ -96,6 +96,7 @@ def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     root = patch_at_zero(root, exact, activation.input)
     root = patch_elsewhere(root, exact, activation.input)
     root = factor_exponentials(root)
+    root = settle_zero(root, exact, activation.input)
     root = propagate_nan(root, activation.input)
     if activation.domain is None:
         return root

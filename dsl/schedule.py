@@ -187,6 +187,7 @@ _NAMES = {
     "log1p_unit": "l",
     "erf": "e",
     "erfcx": "w",
+    "mills": "w",
     "sqrt": "root",
     "sin": "s",
     "cos": "c",

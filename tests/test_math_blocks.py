@@ -106,6 +106,7 @@ UNARY: dict[str, tuple[Expr, Callable[[Any], Any], float, float]] = {
     "log1p_unit": (call("log1p", UNIT), lambda x: np.minimum(np.abs(x), 1), 1.15, 1.5),
     "erf": (call("erf", X), np.asarray, 1.3, 1.3),
     "erfcx": (erfcx(NOT_NEGATIVE), np.abs, 2.5, 3.6),
+    "mills": (erfcx(NOT_NEGATIVE / call("sqrt", 2)), np.abs, 2.6, 4.6),
     "sin": (call("sin", X), np.asarray, 2.3, 0.6),
     "cos": (call("cos", X), np.asarray, 2.3, 0.6),
     "asin": (call("asin", X), np.asarray, 1.95, 2.1),
@@ -115,7 +116,7 @@ UNARY: dict[str, tuple[Expr, Callable[[Any], Any], float, float]] = {
     "sqrt": (call("sqrt", X), np.asarray, 0.5, 0.5),
 }
 UNTIERED = ("sign", "floor", "ceil", "round")
-TORCH: dict[str, tuple[float, float]] = {"erfcx": (3.1, 3.6), "cbrt": (0.8, 0.8)}
+TORCH: dict[str, tuple[float, float]] = {"erfcx": (3.1, 3.6), "mills": (3.2, 4.6), "cbrt": (0.8, 0.8)}
 COUNT = {"float32": 200_000, "float64": 20_000}
 
 
@@ -361,6 +362,7 @@ COST = {
     "log1p": (35, 30),
     "erf": (21, 14),
     "erfcx": (24, 11),
+    "mills": (24, 11),
     "ratio": (10, 4),
     "sin": (58, 46),
     "cbrt": (50, 42),

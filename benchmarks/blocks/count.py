@@ -35,7 +35,9 @@ def kernel(X, Y, OUT, COUNT, fast: tl.constexpr, SIZE: tl.constexpr):
     y = {second}
     tl.store(OUT + i, {call}, mask=i < COUNT)
 """
-UNARY = "exp exp_high exp_low expm1 log log1p log1p_unit erf erfcx sin cos asin acos atan cbrt sqrt".split()
+UNARY = (
+    "exp exp_high exp_low expm1 log log1p log1p_unit erf erfcx mills sin cos asin acos atan cbrt sqrt".split()
+)
 BINARY = "exp_sum exp_sum_high ratio pow".split()
 UNTIERED = "sign floor ceil round".split()
 UNTIERED_BINARY = "maximum minimum product_error".split()

@@ -30,6 +30,11 @@ def _erfcx(u: arb) -> arb:
     return total / (u * arb.pi().sqrt())
 
 
+def _mills(u: arb) -> arb:
+    """exp(u^2 / 2) erfc(u / sqrt(2))."""
+    return _erfcx(u / arb(2).sqrt())
+
+
 def _relative(
     f: Real, low: arb, high: arb, degree: int, base: Real | None = None, factor: Real | None = None
 ) -> Problem:
@@ -60,19 +65,19 @@ def _odd(f: Real, high: arb, degree: int, first: int | None) -> Problem:
     return _relative(over, NEAR_ZERO, high**2, degree, lambda z: arb(first), lambda z: z)
 
 
-def _erfcx_in_q(k: int, degree: int) -> Problem:
-    """(u + k) erfcx(u) as a polynomial in q = (u - k) / (u + k)."""
+def _in_q(f: Real, k: arb, degree: int) -> Problem:
+    """(u + k) f(u) as a polynomial in q = (u - k) / (u + k)."""
 
     def scaled(q: arb) -> arb:
         u = k * (1 + q) / (1 - q)
-        return _erfcx(u) * (u + k)
+        return f(u) * (u + k)
 
     return _relative(scaled, arb(-1), 1 - arb(2) ** -30, degree)
 
 
-def _erfcx_in_r(k: arb, degree: int) -> Problem:
-    """(u + k) erfcx(u) as a polynomial in r = 1 / (u + k)."""
-    return _relative(lambda r: _erfcx(1 / r - k) / r, arb(2) ** -20, 1 / k, degree)
+def _in_r(f: Real, k: arb, degree: int) -> Problem:
+    """(u + k) f(u) as a polynomial in r = 1 / (u + k)."""
+    return _relative(lambda r: f(1 / r - k) / r, arb(2) ** -20, 1 / k, degree)
 
 
 def _atanh2(s: arb) -> arb:
@@ -123,9 +128,11 @@ PROBLEMS: dict[str, tuple[Problem, Rounding]] = {
     "ERF_FAR": (_erf_far(arb(1), arb(4), 6), to_float32),
     "ERF_NEAR_FAST": (_odd(lambda x: x.erf(), arb("0.8"), 3, None), to_float32),
     "ERF_FAR_FAST": (_erf_far(arb("0.8"), arb("3.5"), 3), to_float32),
-    "ERFCX": (_erfcx_in_q(2, 10), to_float32),
-    "ERFCX_DOUBLE": (_erfcx_in_q(4, 22), _double),
-    "ERFCX_FAST": (_erfcx_in_r(arb("2.53"), 6), to_float32),
+    "ERFCX": (_in_q(_erfcx, arb(2), 10), to_float32),
+    "ERFCX_DOUBLE": (_in_q(_erfcx, arb(4), 22), _double),
+    "ERFCX_FAST": (_in_r(_erfcx, arb("2.53"), 6), to_float32),
+    "MILLS": (_in_q(_mills, arb("2.75"), 10), to_float32),
+    "MILLS_FAST": (_in_r(_mills, arb("3.578"), 6), to_float32),
     "SIN": (_odd(lambda x: x.sin(), QUARTER_PI, 2, 1), to_float32),
     "SIN_FAST": (_odd(lambda x: x.sin(), QUARTER_PI, 1, 1), to_float32),
     "COS": (_cos_tail(2), to_float32),

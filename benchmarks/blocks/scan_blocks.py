@@ -75,6 +75,7 @@ UNARY: dict[str, tuple[Reference, Reference]] = {
     "log1p_unit": (torch.log1p, in_unit),
     "erf": (torch.erf, everything),
     "erfcx": (torch.special.erfcx, not_negative),
+    "mills": (lambda x: torch.special.erfcx(x * 0.5**0.5), not_negative),
     "sin": (torch.sin, everything),
     "cos": (torch.cos, everything),
     "asin": (torch.asin, everything),

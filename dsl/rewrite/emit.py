@@ -21,7 +21,7 @@ from functools import partial
 
 from flint import fmpq
 
-from dsl.expr import ONE, Expr, Number, Symbol, call
+from dsl.expr import ONE, Expr, Number, Symbol, call, is_op
 from dsl.rewrite.field import (
     CAPACITY,
     Field,
@@ -36,6 +36,7 @@ from dsl.rewrite.field import (
     terms,
     with_power,
 )
+from dsl.rewrite.probe import constant_fraction
 from dsl.rewrite.product import Product, add, divided, multiply, raised, root_of, times
 from dsl.rewrite.samples import sample_generators
 from dsl.rewrite.style import Style
@@ -350,7 +351,7 @@ class Speller:
         argument = self.quotient(gen.argument)
         if gen.index in style.switched:
             return call("erf", argument)
-        scaled = call("erfcx", argument)
+        scaled = _scaled_erfc(argument)
         if gen.index in style.scaled:
             return scaled
         return scaled * self.spell(terms(self._deflate(gen.partner.num)), Style())
@@ -441,3 +442,12 @@ def _content(poly: Poly) -> Fraction:
 _ORDER = ("exp", "erfc", "acot", "sqrt", "log", "atom", "symbol", "size", "magnitude", "constant")
 _TRANSCENDENTAL = {"exp", "erfc", "acot", "log", "sqrt"}
 _LEAVES = {"erfc": Speller.erfc, "acot": Speller.acot, "log": Speller.log, "sqrt": Speller.sqrt}
+
+
+def _scaled_erfc(argument: Expr) -> Expr:
+    """erfcx of an argument; if that is divided by the root of 2, as normal distributions have it, without."""
+    if is_op(argument, "mul"):
+        scale = constant_fraction(argument.args[0])
+        if scale is not None and abs(2 * scale**2 - 1) < Fraction(1, 2**300):
+            return call("mills", argument.args[1])
+    return call("erfcx", argument)

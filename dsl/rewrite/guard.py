@@ -58,6 +58,32 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     return root
 
 
+NEXT_TO_ZERO = Fraction(1, 2**600)
+
+
+def settle_zero(root: Expr, exact: Expr, input: str) -> Expr:
+    """The expression with the sign of zero that a function through zero has on either side of it.
+
+    x + x**2 gives -0 for -0 as it stands, sqrt(1 + x) - 1 does not: IEEE's 1 - 1 is +0.
+
+    >>> from dsl.expr import Symbol
+    >>> x = Symbol("x")
+    >>> settle_zero((x + 1) - 1, x, "x") is where(call("eq", x, 0), x, (x + 1) - 1)
+    True
+    """
+    x = Symbol(input)
+    for setting in _settings(exact, x):
+        at_zero = [_value(root, x, zero, setting) for zero in (0.0, -0.0)]
+        beside = [probe(exact, {**setting, input: sign * NEXT_TO_ZERO}) for sign in (1, -1)]
+        if any(at_zero) or beside[0] is None or beside[1] is None:
+            return root
+        if not (beside[0] > 0 and beside[1] < 0) or not abs(float(beside[0])) < 1e-90:
+            return root
+        if [math.copysign(1.0, value) for value in at_zero] == [1.0, -1.0]:
+            return root
+    return where(call("eq", x, 0), x, root)
+
+
 PROBES = (
     *(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)),
     Fraction(50),
@@ -192,6 +218,11 @@ def _ended(
     if len(set(limits)) != 1 or limits[0] is None:
         return root
     limit = limits[0]
+    if limit == side * math.inf:  # At both infinities the function is its argument: one comparison will do.
+        other = call("eq", x, -Apply("inf") if side > 0 else Apply("inf"))
+        if is_op(root, "where") and root.args[:2] == (other, x):
+            return where(call("eq", call("abs", x), Apply("inf")), x, root.args[2])
+        return where(call("eq", x, Apply("inf") if side > 0 else -Apply("inf")), x, root)
     end: Expr = Apply("inf") if math.isinf(limit) else Number(Fraction(abs(limit)))
     infinity: Expr = Apply("inf") if side > 0 else -Apply("inf")
     return where(call("eq", x, infinity), -end if limit < 0 else end, root)

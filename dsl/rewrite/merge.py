@@ -56,6 +56,8 @@ def _hinge(speller: Speller, x: Symbol, plus: Rational, minus: Rational) -> Expr
     slope = speller.quotient(difference / speller.field.value(magnitude))
     for base, hinge, agrees in ((minus, "max", sign), (plus, "min", None if sign is None else -sign)):
         if agrees is not None and speller.field.sign(base) == agrees:
+            if hinge == "min":  # -(b + max(-x, 0)) is -0 where b underflows, -b + min(x, 0) is +0
+                return -(speller.compose(speller.product(-base)) + times(slope, call("max", -x, ZERO)))
             return speller.compose(speller.product(base)) + times(slope, call(hinge, x, ZERO))
     return None
 

@@ -32,7 +32,7 @@ STEPS = (Fraction(7, 5), Fraction(9, 8), Fraction(15, 8))
 TOLERATED = 24.0
 """Roundings of float64 that an expression may be wrong by before it is patched."""
 
-WANTED = 6.0
+WANTED = 4.0
 """Roundings that it may be wrong by where the patch ends."""
 
 WIDEST = Fraction(2)

@@ -32,7 +32,7 @@ GRID = tuple(Fraction(16 * k + 7, 64) for k in range(80))
 TOLERATED = 24.0
 """Roundings of float64 that an expression may be wrong by before it is patched."""
 
-WANTED = 5.0
+WANTED = 4.0
 """Roundings that it may be wrong by where a patch ends."""
 
 RADII = tuple(Fraction(round(2048 * 1.25**k / 2**6), 2048) for k in range(20))

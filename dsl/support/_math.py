@@ -30,6 +30,7 @@ HALF_PI_3 = tl.constexpr(-1.7151245100058819e-15)
 TWO_OVER_PI = tl.constexpr(0.6366197466850281)
 ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
 ROUNDER_BITS = tl.constexpr(0x4B400000)
+ROOT_HALF = tl.constexpr(0.7071067811865476)
 INF = tl.constexpr(float("inf"))
 NAN = tl.constexpr(float("nan"))
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -97,6 +98,15 @@ ERFCX_DOUBLE = tl.constexpr((
     -1.8860910137685953e-05, 4.692053432875312e-06, 1.424180063321131e-06, -8.430972752052131e-07,
     -7.533397603067265e-08, 1.2201072006252372e-07, 5.308944620566673e-10, -1.5017193058171748e-08,
     3.231073814722681e-10, 1.153843604026734e-09
+))
+MILLS = tl.constexpr((
+    1.437972068786621, -0.9487080574035645, 0.3646688461303711, -0.033136997371912,
+    -0.03289218991994858, 0.006454628426581621, 0.005023329518735409, -0.0006885698530822992,
+    -0.0009600908379070461, 2.1247249605949037e-05, 0.00013033287541475147
+))
+MILLS_FAST = tl.constexpr((
+    0.7978825569152832, 2.856107711791992, 9.30968952178955, 31.201156616210938, 27.10877799987793,
+    452.12762451171875, -761.453857421875
 ))
 SIN = tl.constexpr((-0.16666653752326965, 0.008332106284797192, -0.00019507882825564593))
 SIN_FAST = tl.constexpr((-0.16663256287574768, 0.008159857243299484))
@@ -439,6 +449,25 @@ def erfcx(u, fast: tl.constexpr):
         r = _fma(r, tl.where(near, _fma(-u, r, _fma(r, -2.0, 1.0)), 0.0), r)
         q = tl.where(near, _fma(u, r + r, -1.0), 1.0)
         y = r * _polynomial(q, ERFCX, 10, False)
+    return y
+
+
+@triton.jit
+def mills(u, fast: tl.constexpr):
+    """e^(u^2 / 2) erfc(u / sqrt(2)) for u >= 0: sqrt(2 / pi) times Mills' ratio of the normal distribution.
+
+    Method: as erfcx, with polynomials of its own, so that u is not scaled first; in float64 erfcx.
+    Accuracy: 2.2 ulp at 586.618; fast, 0.56 * 2^-17.
+    """
+    if u.dtype == tl.float64:
+        y = erfcx(u * ROOT_HALF, fast)
+    elif fast:
+        r = _reciprocal(u + 3.578)
+        y = r * _polynomial(r, MILLS_FAST, 6, True)
+    else:
+        r = _reciprocal(u + 2.75)
+        r = _fma(r, tl.where(u < INF, _fma(-u, r, _fma(r, -2.75, 1.0)), 0.0), r)
+        y = r * _polynomial(tl.where(u < INF, _fma(u, r + r, -1.0), 1.0), MILLS, 10, False)
     return y
 
 
@@ -864,6 +893,16 @@ def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
     return r * _horner(torch.where(near, 2.0 * (u * r) - 1.0, 1.0), coefficients)
 
 
+def mills_torch(u: torch.Tensor) -> torch.Tensor:
+    """e^(u^2 / 2) erfc(u / sqrt(2)) for u >= 0, by the same polynomial as the kernel's."""
+    if u.dtype == torch.float64:
+        return erfcx_torch(u * ROOT_HALF.value)
+    near = u < 1e18
+    r = 1.0 / (u + 2.75)
+    r = r + r * torch.where(near, (1.0 - 2.75 * r) - u * r, 0.0)
+    return r * _horner(torch.where(near, 2.0 * (u * r) - 1.0, 1.0), MILLS.value)
+
+
 def product_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a b, rounded; the clamp keeps a compiler from fusing it with the sum that uses it."""
     p = a * b
@@ -920,6 +959,7 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # log1p_unit      _math.log1p_unit(u, fast)     torch.log1p(u)       (0 <= u <= 1)
 # erf             _math.erf(u, fast)            torch.erf(u)
 # erfcx           _math.erfcx(u, fast)          _math.erfcx_torch(u)
+# mills           _math.mills(u, fast)          _math.mills_torch(u)
 # product         _math.product(a, b)           _math.product_torch(a, b)
 # product_error   _math.product_error(a, b)     _math.product_error_torch(a, b)
 # sum_error       _math.sum_error(a, b)         _math.sum_error_torch(a, b)

@@ -45,6 +45,7 @@ _FUNCTIONS = {
     "log1p_unit": "torch.log1p({0})",
     "erf": "torch.erf({0})",
     "erfcx": "_math.erfcx_torch({0})",
+    "mills": "_math.mills_torch({0})",
     "product": "_math.product_torch({0}, {1})",
     "product_error": "_math.product_error_torch({0}, {1})",
     "sum_error": "_math.sum_error_torch({0}, {1})",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
+from dsl.expr import Expr, Number, is_op
 from dsl.program import Function
 from dsl.targets.spelling import (
     ARITHMETIC,
@@ -44,6 +45,7 @@ _FUNCTIONS = {
     "log1p_unit": "_math.log1p_unit({0}, fast)",
     "erf": "_math.erf({0}, fast)",
     "erfcx": "_math.erfcx({0}, fast)",
+    "mills": "_math.mills({0}, fast)",
     "product": "_math.product({0}, {1})",
     "product_error": "_math.product_error({0}, {1})",
     "sum_error": "_math.sum_error({0}, {1})",
@@ -114,7 +116,7 @@ def jit_function(function: Function, name: str, summary: str, rename: Mapping[st
         label = rename[step.name]
         names[step.name] = Text(label, ATOM, text.kind, text.value)
         lines.append(f"{label}{': tl.constexpr' if text.kind is Kind.STATIC else ''} = {text.source}")
-    result = write(function.result, names, table)
+    result = write(_sign_kept(function.result), names, table)
     lines.append(f"return {_shaped(result, x)}")
     parameters = "".join(f", {rename[p]}" for p in function.parameters)
     head = f'@triton.jit\ndef {name}({x}{parameters}, fast: tl.constexpr):\n    """{summary}"""\n'
@@ -172,6 +174,11 @@ def _shaped(result: Text, x: str) -> str:
             return f"tl.zeros_like({x}) + {result.within(SUM + 1)}"
         case _:
             return result.source
+
+
+def _sign_kept(result: Expr) -> Expr:
+    """A negated result as a product: Triton's -x is 0 - x, which makes 0 of a zero that should be -0."""
+    return Number(-1) * result.args[0] if is_op(result, "neg") else result
 
 
 def _is_float32(literal: str) -> bool:

@@ -35,14 +35,8 @@ NEAR_ROOTS = {"float16": 2.0, "bfloat16": 2.0, "float32": 16.0, "float64": 16.0}
 COUNT = {"float16": 0, "bfloat16": 0, "float32": 3000, "float64": 500}
 """Points to try beside those that are always tried; of 16-bit types every value is."""
 
-MINUS_ZERO = "gives 0 where the value is -0"
 SHORT: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
-    ("bent_identity", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
-    ("snake", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
-    ("celu", "value"): (shipped.DTYPES, f"{MINUS_ZERO}, at -0"),
-    ("logsigmoid", "value"): (shipped.DTYPES, f"{MINUS_ZERO}: it underflowed"),
     ("snake", "gradient"): (("float32", "float64"), "hundreds of ulps around its double roots"),
-    ("tanhexp", "gradient"): (("float64",), "17.7 ulp at -1, beside its root"),
 }
 """What does not yet meet the bounds, in which dtypes, and why."""
 
