@@ -30,6 +30,7 @@ def graphs(s: Subject) -> None:
     x = s.random(4096).requires_grad_()
     upstream = torch.ones_like(x)
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         torch.autograd.grad(s(x), x, upstream)
     torch.cuda.current_stream().wait_stream(side)
