@@ -1,10 +1,13 @@
-"""The shipped activations against the public functions that their specs name as references."""
+"""The shipped activations in PyTorch: the conformance table, and the functions that their specs name."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -18,8 +21,12 @@ from dsl.build import build
 from dsl.certify import kinks
 from dsl.pipeline import derive
 from dsl.project import read_project
+from tests.conformance.__main__ import main, shown
+from tests.conformance.subject import load
+from tests.conformance.table import checks, run
 
-SPECS = Path(__file__).resolve().parents[1] / "specs"
+ROOT = Path(__file__).resolve().parents[1]
+SPECS = ROOT / "specs"
 ACTIVATIONS = {a.name: a for a in read_project([SPECS]).checked().activations if a.references}
 SCALES = (1.0, 0.75, 1.5)
 """Each parameter's default times these."""
@@ -71,3 +78,59 @@ def test_like_the_reference(name: str, scale: float, acts: ModuleType) -> None:
     (our_slope,) = torch.autograd.grad(ours.sum(), x)
     (their_slope,) = torch.autograd.grad(theirs.sum(), x)
     torch.testing.assert_close(our_slope, their_slope, rtol=rtol, atol=1e-13)
+
+
+@pytest.mark.parametrize("check", checks("cpu"))
+def test_table(check: str, acts: ModuleType) -> None:
+    """A row of the table that `python -m tests.conformance` prints."""
+    subjects = load(acts, "cpu")
+    assert len(subjects) == len(read_project([SPECS]).checked().activations)
+    found = run(checks("cpu")[check], subjects)
+    assert not any(found.values()), shown([s.name for s in subjects], {check: found})
+
+
+WRONG: dict[str, Any] = {
+    "gradient": lambda f, x: 2 * f(x),
+    "func.jvp": lambda f, x: f(x.detach()) + 0 * x,
+    "dtypes": lambda f, x: f(x).float(),
+    "dtypes refused": lambda f, x: f(x.float()),
+    "layouts": lambda f, x: f(x).contiguous(),
+    "input saved once": lambda f, x: f(x.clone()),
+    "compile: fuse": lambda f, x: f(torch.ones_like(x)) if torch.compiler.is_compiling() else f(x),
+}
+"""A mistake for some of the checks, which they have to find."""
+
+
+@pytest.mark.parametrize("check", WRONG)
+def test_the_table_finds_mistakes(check: str, acts: ModuleType) -> None:
+    (silu,) = load(acts, "cpu", ["silu"])
+    mistaken = partial(WRONG[check], silu.function)
+
+    class Layer(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = mistaken(x)
+            return result
+
+    found = run(checks("cpu")[check], [replace(silu, function=mistaken, layer=Layer)])
+    assert found["silu"]
+    assert "1 wrong" in shown(["silu"], {check: found})
+
+
+def test_the_table_s_command(acts: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--package", acts.__name__, "--only", "mish,relu", "--checks", "func.grad,layouts"]) == 0
+    assert "2 activations by 3 checks, 0 wrong" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["--package", acts.__name__, "--only", "nothing"])
+
+
+def test_two_processes(acts: ModuleType) -> None:
+    """DTensor, DDP, FSDP2 and tensor parallelism over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tests.conformance.distributed", "--package", acts.__name__]
+    folder = str(Path(str(acts.__file__)).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), folder]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.count(f"{len(load(acts, 'cpu'))} activations, 0 wrong") == 10, done.stdout

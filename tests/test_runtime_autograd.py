@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
 from torch.nn import functional
 
 from tests import handmade
@@ -175,3 +177,84 @@ def test_opcheck(name: str, acts: ModuleType) -> None:
     for x in (torch.randn(3, 4, requires_grad=True), torch.randn(4, 6)[:, ::2], torch.randn(0, 3)):
         torch.library.opcheck(operator.value, (x, *parameters))
         torch.library.opcheck(operator.slope, (torch.randn(x.shape), x, *parameters))
+
+
+@pytest.fixture
+def kernel_mode(acts: ModuleType) -> Iterator[None]:
+    acts.set_compile_mode("kernel")
+    yield
+    acts.set_compile_mode("fuse")
+
+
+def graph_of(function: Function, x: Tensor) -> set[str]:
+    """What the forward graph of a compiled function calls."""
+    targets: set[str] = set()
+
+    def keep(graph: torch.fx.GraphModule, _: Any) -> Any:
+        targets.update(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return make_boxed_func(graph.forward)
+
+    torch.compile(function, fullgraph=True, backend=aot_autograd(fw_compiler=keep))(x)
+    return targets
+
+
+def test_the_compile_mode_is_chosen_and_left(acts: ModuleType, kernel_mode: None) -> None:
+    """A change takes effect on what was compiled before."""
+    torch._dynamo.reset()
+    x = torch.randn(7)
+    silu = f"{acts.__name__}_01234567.silu.default"
+    assert acts.get_compile_mode() == "kernel"
+    assert graph_of(acts.silu, x) == {silu}
+    acts.set_compile_mode("fuse")
+    assert silu not in graph_of(acts.silu, x)
+    with pytest.raises(ValueError, match="must be 'fuse' or 'kernel', got 'fast'"):
+        acts.set_compile_mode("fast")
+
+
+def test_kernel_mode_gives_the_stable_gradient(acts: ModuleType, kernel_mode: None) -> None:
+    torch._dynamo.reset()
+    leaf = torch.tensor(EXTREMES, requires_grad=True)
+    y = torch.compile(acts.elu, fullgraph=True)(leaf, 1.0)
+    torch.testing.assert_close(y, acts.elu(leaf))
+    y.sum().backward()
+    torch.testing.assert_close(leaf.grad, torch.where(leaf > 0, 1.0, leaf.detach().exp()))
+
+
+def test_export_in_kernel_mode_holds_no_operator_of_ours(acts: ModuleType, kernel_mode: None) -> None:
+    program = torch.export.export(acts.SiLU(), (torch.randn(2, 3),))
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert all(target.startswith("aten.") for target in targets), targets
+
+
+def test_a_tensor_that_outlived_its_transform(acts: ModuleType) -> None:
+    """The short way into autograd does not unwrap such a tensor, as PyTorch's own would."""
+    leaked: list[Tensor] = []
+
+    def leak(x: Tensor) -> Tensor:
+        leaked.append(x)
+        return x.sum()
+
+    x = torch.randn(3)
+    torch.func.grad(leak)(x)
+    torch.testing.assert_close(acts.silu(leaked[0]), functional.silu(x))
+
+
+def test_without_the_short_way_into_autograd(acts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    runtime = importlib.import_module(f"{acts.__name__}._runtime")
+    x = torch.randn(5, requires_grad=True)
+    short = acts.silu(x)
+    monkeypatch.setattr(runtime, "_apply_value", runtime._Value.apply)
+    public = acts.silu(x)
+    assert torch.equal(short, public)
+    assert type(short.grad_fn) is type(public.grad_fn)
+    assert torch.equal(torch.autograd.grad(short.sum(), x)[0], torch.autograd.grad(public.sum(), x)[0])
+
+
+def test_warmup(acts: ModuleType) -> None:
+    for activation in (acts.silu, acts.ELU, acts.ELU(0.5)):
+        acts.warmup(activation, device="cpu")
+    for stranger in (functional.silu, torch.nn.SiLU(), "silu", None):
+        with pytest.raises(TypeError, match="no activation of this package"):
+            acts.warmup(stranger, device="cpu")

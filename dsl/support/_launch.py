@@ -23,6 +23,10 @@ _LAST_NARROW = 2**31 - 1 - max(_TILE.values())
 """Above this many elements the offsets in the last tile pass 2^31 and need 64 bits."""
 
 
+COUNTS = (1, _VECTOR + 1, max(_TILE.values()) + 1)
+"""Numbers of elements for which Triton compiles every kernel that aligned tensors of narrow offsets need."""
+
+
 @triton.jit
 def tile_offsets(start, tile: tl.constexpr, wide: tl.constexpr):
     """The offsets of this program's elements, in 64 bits where `wide`."""
@@ -53,10 +57,14 @@ class Launcher:
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
         self.jitted = isinstance(kernel, JITFunction)
-        self._compiled: dict[tuple[Any, ...], Any] = {}
+        self._compiled: dict[tuple[Any, ...], tuple[Any, Any, Any] | None] = {}
 
     def __call__(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...]) -> None:
-        """The kernel over all elements."""
+        """The kernel over all elements.
+
+        A count that 16 does not divide would cost every load its 128 bits; what is left over past the last
+        multiple of 16 therefore gets a launch of its own.
+        """
         out = tensors[-1]
         n = out.numel()
         if n == 0:
@@ -64,75 +72,69 @@ class Launcher:
         index = out.get_device()
         if index >= 0 and index != _current_device():
             with torch.accelerator.device_index(index):
-                self._run_all(tensors, parameters, n)
-        else:
-            self._run_all(tensors, parameters, n)
-
-    def _run_all(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], n: int) -> None:
-        """The kernel over n elements.
-
-        A count that 16 does not divide would cost every load its 128 bits; what is left over past the last
-        multiple of 16 therefore gets a launch of its own.
-        """
+                self(tensors, parameters)
+            return
         rest = n % _VECTOR
-        if rest == 0 or n <= _TILE[tensors[-1].dtype]:
-            self._run(tensors, parameters, 0, n)
+        if rest == 0 or n <= _TILE[out.dtype]:
+            self._run(tensors, parameters, 0, n, index)
         else:
-            self._run(tensors, parameters, 0, n - rest)
-            self._run(tensors, parameters, n - rest, n)
+            self._run(tensors, parameters, 0, n - rest, index)
+            self._run(tensors, parameters, n - rest, n, index)
 
-    def _run(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], start: int, n: int) -> None:
-        """The kernel over elements `start` to `n`.
+    def _run(
+        self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], start: int, n: int, index: int
+    ) -> None:
+        """The kernel over elements `start` to `n`, on the current device, which is `index`.
 
         Triton's own dispatch costs 8 us a call. It is taken for whatever Triton specialises on and has not
         been seen: the type, which pointers 16 bytes divide, whether 16 divides the count, a count of one, and
         numbers of 64 bits. After that the compiled kernel is launched as Triton would launch it.
         """
-        out = tensors[-1]
-        dtype = out.dtype
+        dtype = tensors[-1].dtype
         tile = _TILE[dtype]
         wide = n > _LAST_NARROW
         grid = (n - start + tile - 1) // tile
-        arguments = (*tensors, *parameters, start, n, tile, wide, dtype.itemsize == 2)
+        rest = (*parameters, start, n, tile, wide, dtype.itemsize == 2)
         if not self.jitted:
-            self._kernel[grid,](*arguments)
+            self._kernel[grid,](*tensors, *rest)
             return
+        pointers = []
         misaligned = 0
         for tensor in tensors:
-            misaligned = 2 * misaligned + (tensor.data_ptr() % _VECTOR > 0)
-        index = out.get_device()
+            pointers.append(pointer := tensor.data_ptr())
+            misaligned = 2 * misaligned + (pointer % _VECTOR > 0)
         key = (dtype, index, misaligned, wide, start > 0, n % _VECTOR == 0, n == 1)
         compiled = self._compiled.get(key)
         if compiled is None or _hooked():
-            self._compiled[key] = self._kernel[grid,](*arguments, num_warps=_WARPS)
+            self._compiled[key] = _direct(self._kernel[grid,](*tensors, *rest, num_warps=_WARPS))
             return
-        compiled.run(
-            grid,
-            1,
-            1,
-            _current_stream(index),
-            compiled.function,
-            compiled.packed_metadata,
-            None,
-            None,
-            None,
-            *arguments,
-        )
+        launch, function, metadata = compiled
+        # A pointer costs less as an integer: Triton asks a tensor for it, and then the driver about it.
+        launch(grid, 1, 1, _current_stream(index), function, metadata, None, None, None, *pointers, *rest)
+
+
+def _direct(compiled: Any) -> tuple[Any, Any, Any] | None:
+    """What launches a compiled kernel, in Triton's own order; None in a Triton that has no such things."""
+    parts = [getattr(compiled, name, None) for name in ("run", "function", "packed_metadata")]
+    return None if None in parts else (parts[0], parts[1], parts[2])
 
 
 def _queries() -> tuple[Callable[[], int], Callable[[int], int]]:
     """What tells the current device, and the current stream on it, as the driver's own integers."""
-    if torch.version.cuda or torch.version.hip:  # 0.1 us, against 3 by way of torch's and Triton's checks
-        return torch._C._cuda_getDevice, torch._C._cuda_getCurrentRawStream
+    # 0.1 us each, against 3 by way of torch's and Triton's checks.
+    device = getattr(torch._C, "_cuda_getDevice", None)
+    stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    if device and stream:  # CUDA and ROCm
+        return device, stream
     driver = triton.runtime.driver
     return lambda: driver.active.get_current_device(), lambda index: driver.active.get_current_stream(index)
 
 
 _current_device, _current_stream = _queries()
+_knobs = triton.knobs.runtime
 
 
 def _hooked() -> bool:
     """Whether a profiler listens to Triton's launches; then they must go by Triton's own way."""
-    knobs = triton.knobs.runtime
-    enter, leave = knobs.launch_enter_hook, knobs.launch_exit_hook
+    enter, leave = _knobs.launch_enter_hook, _knobs.launch_exit_hook
     return bool(getattr(enter, "calls", enter) or getattr(leave, "calls", leave))

@@ -6,22 +6,27 @@ through it, chosen per call:
 - eager: an operator of PyTorch's dispatcher, with a lean `autograd.Function` in front where gradients are on;
 - transforms (`torch.func`, forward-mode AD): the same operator under a Function that also has jvp and vmap;
 - `torch.compile` and `torch.export`: the formula in torch operations, which fuses with its neighbours, under
-  a Function whose backward is the stable derivative and not what autograd would make of the formula.
+  a Function whose backward is the stable derivative and not what autograd would make of the formula; after
+  `set_compile_mode("kernel")`, the operator.
 
 The operator itself runs the Triton kernels on a GPU and the formulas everywhere else; with TRITON_INTERPRET=1
 the kernels run on CPU tensors too, in Triton's interpreter.
 """
 
 import re
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch._C import _are_functorch_transforms_active as _transforms_active
+from torch._C import _get_tracing_state, _len_torch_dispatch_stack
 from torch.autograd import Function, forward_ad
+from torch.compiler import is_compiling
 from torch.nn import Parameter
 
-from ._launch import Launcher
+from ._launch import COUNTS, Launcher
 
 Formula = Callable[..., Tensor]
 
@@ -36,7 +41,45 @@ _COMPUTE = {
 _DEPTH_IS_TRACED = torch.torch_version.TorchVersion(torch.__version__) >= "2.13"
 """Before that, Dynamo cannot count the transforms that surround a call."""
 
-_KERNEL_DEVICES = frozenset({"cuda", "xpu"})
+CompileMode = Literal["fuse", "kernel"]
+
+_compile_mode: CompileMode = "fuse"
+
+
+def set_compile_mode(mode: CompileMode) -> None:
+    """What `torch.compile` makes of this package's activations, from here on.
+
+    With "fuse", as in the beginning, their formulas, which fuse with their neighbours. With "kernel" their
+    Triton kernels, as in eager mode. What was compiled before is compiled anew when it is called again.
+    Transforms of `torch.func` inside a compiled function, and `torch.export`, get the formula in either mode.
+    Raises ValueError for another mode.
+    """
+    global _compile_mode
+    if mode not in get_args(CompileMode):
+        raise ValueError(f"compile mode must be 'fuse' or 'kernel', got {mode!r}")
+    _compile_mode = mode
+
+
+def get_compile_mode() -> CompileMode:
+    """The mode that `set_compile_mode` chose."""
+    return _compile_mode
+
+
+def warmup(
+    activation: Any, *, device: str | torch.device = "cuda", dtype: torch.dtype = torch.float32
+) -> None:
+    """Compile and load an activation's kernels, value and gradient, for tensors of a device and type.
+
+    Takes a function or module of this package. After that a call compiles nothing, as the capture of a CUDA
+    graph and a measurement want it, but for tensors that do not begin at a multiple of 16 bytes and for those
+    of more than 2^31 elements. Raises TypeError for what is no activation of this package.
+    """
+    home = activation.__module__ if hasattr(activation, "__module__") else ""
+    operator = getattr(sys.modules.get(home), "_operator", None)
+    if not isinstance(operator, Operator):
+        raise TypeError(f"warmup(): {activation!r} is no activation of this package")
+    operator.warmup(torch.device(device), dtype)
+
 
 _TORCH_NAMES = {
     torch.float16: "Half",
@@ -77,7 +120,8 @@ class Operator:
         self._formula, self._grad_formula, self._curvature_formula = formulas
         self._launch = Launcher(kernels[0])
         self._launch_grad = Launcher(kernels[1])
-        self._devices = _KERNEL_DEVICES if self._launch.jitted else _KERNEL_DEVICES | {"cpu"}
+        self._interpreted = not self._launch.jitted
+        self._parameters = len(parameters)
         self._traced = _traced_function(name, self._formula, self._grad_formula)
         self.value, self.slope = self._register(parameters, version)
         self._sharded = False
@@ -86,21 +130,19 @@ class Operator:
         """The activation of every element of `x`."""
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.name}(): argument must be Tensor, not {type(x).__name__}")
-        if torch.compiler.is_compiling():
-            result: Tensor = self._trace(x, parameters)
-        elif torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-            result = _TransformedValue.apply(x, self, parameters)
-        elif x.requires_grad and torch.is_grad_enabled():
-            result = _Value.apply(x, self, parameters)
-        else:
-            result = self.compute(x, parameters)
-        return result
+        if is_compiling():
+            return self._trace(x, parameters)
+        if _transforms_active() or forward_ad._current_level >= 0:
+            return _TransformedValue.apply(x, self, parameters)  # type: ignore[no-any-return]
+        if x.requires_grad and torch.is_grad_enabled():
+            return _apply_value(x, self, parameters)
+        return self.compute(x, parameters)
 
     def compute(self, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
         if _is_plain(x):
             return self._value(x, *parameters)
-        self._meet(x, len(parameters))
+        self._meet(x)
         with torch._C._AutoDispatchBelowAutograd():
             result: Tensor = self.value(x, *parameters)
             return result
@@ -109,19 +151,26 @@ class Operator:
         """grad * f'(x) without a derivative."""
         if _is_plain(x) and _is_plain(grad):
             return self._slope(grad, x, *parameters)
-        self._meet(x, len(parameters))
+        self._meet(x)
         with torch._C._AutoDispatchBelowAutograd():
             result: Tensor = self.slope(grad, x, *parameters)
             return result
 
-    def _meet(self, x: Tensor, parameters: int) -> None:
+    def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Launch both kernels once in every way that Triton compiles apart."""
+        for count in COUNTS:
+            x = torch.zeros(count, device=device, dtype=dtype)
+            parameters = (1.0,) * self._parameters
+            self.compute_slope(x, self.compute(x, parameters), parameters)
+
+    def _meet(self, x: Tensor) -> None:
         """Tell DTensor the operators' rule, once, when the first DTensor comes."""
         if self._sharded or type(x).__name__ != "DTensor":
             return
         from . import _sharding
 
-        _sharding.register(self.value, 1, parameters)
-        _sharding.register(self.slope, 2, parameters)
+        _sharding.register(self.value, 1, self._parameters)
+        _sharding.register(self.slope, 2, self._parameters)
         self._sharded = True
 
     def _trace(self, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
@@ -137,15 +186,16 @@ class Operator:
         # Before torch 2.12, is_exporting() is True in every compilation; the flag behind it is not.
         if getattr(torch.compiler, "_is_exporting_flag", False):
             traceable = False
-        elif torch._C._are_functorch_transforms_active():
+        elif _transforms_active():
             view = x.view_as(x)
             traceable = _in_one_transform() and view.requires_grad and not x.requires_grad
             x = view
+        elif _compile_mode == "kernel":
+            return self.value(x, *parameters)  # type: ignore[no-any-return]
         else:
             traceable = True
         if traceable:
-            result: Tensor = self._traced.apply(x, *parameters)
-            return result
+            return self._traced.apply(x, *parameters)  # type: ignore[no-any-return]
         return _rounded(x, self._formula(_widened(x), *parameters))
 
     def __repr__(self) -> str:
@@ -166,14 +216,15 @@ class Operator:
         slope = getattr(operators, f"{self.name}_backward").default
         self._library.impl(value, self._value, "CompositeExplicitAutograd")
         self._library.impl(slope, self._slope, "CompositeExplicitAutograd")
+        self._library.impl(value, self._value_meta, "Meta")
+        self._library.impl(slope, self._slope_meta, "Meta")
         self._library.impl(value, self._value_autograd, "Autograd")
         self._library.impl(slope, self._slope_autograd, "Autograd")
         return value, slope
 
     def _value_autograd(self, x: Tensor, *parameters: float) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
-            result: Tensor = _Value.apply(x, self, parameters)
-            return result
+            return _apply_value(x, self, parameters)
         return self.compute(x, parameters)
 
     def _slope_autograd(self, grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
@@ -184,21 +235,36 @@ class Operator:
 
     def _value(self, x: Tensor, *parameters: float) -> Tensor:
         """f(x), outside autograd."""
-        _require_supported(self.name, x)
-        if x.device.type not in self._devices:
+        if x.dtype not in _COMPUTE or x.layout is not torch.strided:
+            raise _unsupported(self.name, x)
+        if not self._has_kernel(x):
             return _rounded(x, self._formula(_widened(x), *parameters))
         y = torch.empty_like(x)
-        self._launch((_laid_out_as(y, x), y), parameters)
+        self._launch((x if x.is_contiguous() else _laid_out_as(y, x), y), parameters)
         return y
 
     def _slope(self, grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
         """grad * f'(x), outside autograd, laid out as x."""
-        _require_supported(self.name, x)
-        if x.device.type not in self._devices:
+        if x.dtype not in _COMPUTE or x.layout is not torch.strided:
+            raise _unsupported(self.name, x)
+        if not self._has_kernel(x):
             return _rounded(x, _widened(grad) * self._grad_formula(_widened(x), *parameters))
         dx = torch.empty_like(x)
         self._launch_grad((_laid_out_as(dx, grad), _laid_out_as(dx, x), dx), parameters)
         return dx
+
+    def _has_kernel(self, x: Tensor) -> bool:
+        return x.is_cuda or x.is_xpu or (self._interpreted and x.is_cpu)
+
+    def _value_meta(self, x: Tensor, *parameters: float) -> Tensor:
+        """What f(x) looks like."""
+        if x.dtype not in _COMPUTE or x.layout is not torch.strided:
+            raise _unsupported(self.name, x)
+        return torch.empty_like(x)
+
+    def _slope_meta(self, grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
+        """What grad * f'(x) looks like."""
+        return self._value_meta(x)
 
     def curvature(self, a: Tensor, b: Tensor, x: Tensor, *parameters: float) -> Tensor:
         """a * b * f''(x)."""
@@ -225,9 +291,9 @@ def _is_plain(x: Tensor) -> bool:
     """Whether a tensor is plain memory and no mode, trace or transform watches what is done with it."""
     return (
         (type(x) is Tensor or type(x) is Parameter)
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._get_tracing_state() is None
+        and _len_torch_dispatch_stack() == 0
+        and not _transforms_active()
+        and _get_tracing_state() is None
         and not x.is_neg()
     )
 
@@ -246,14 +312,9 @@ def _rounded(x: Tensor, result: Tensor) -> Tensor:
 
 def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:
     """`x` with the strides and type of `like`, a dense tensor; then offset i is the same element in both."""
-    if x.stride() == like.stride() and x.dtype is like.dtype:
+    if x.dtype is like.dtype and x.stride() == like.stride():
         return x
     return torch.empty_like(like).copy_(x)
-
-
-def _require_supported(name: str, x: Tensor) -> None:
-    if x.dtype not in _COMPUTE or x.layout is not torch.strided:
-        raise _unsupported(name, x)
 
 
 def _unsupported(name: str, x: Tensor) -> NotImplementedError:
@@ -274,13 +335,19 @@ class _Value(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        if torch._C._are_functorch_transforms_active():  # torch.autograd.grad(..., is_grads_batched=True)
+        if _transforms_active():  # torch.autograd.grad(..., is_grads_batched=True)
             dx = _TransformedSlope.apply(grads[0], x, ctx.operator, ctx.parameters)
         elif torch.is_grad_enabled():
             dx = _Slope.apply(grads[0], x, ctx.operator, ctx.parameters)
         else:
             dx = ctx.operator.compute_slope(grads[0], x, ctx.parameters)
         return dx, None, None
+
+
+_apply_value: Callable[[Tensor, Operator, tuple[float, ...]], Tensor] = getattr(
+    super(Function, _Value), "apply", _Value.apply
+)
+"""`_Value.apply` without its question for transforms, which the caller has answered: 1 us less."""
 
 
 class _Slope(Function):
@@ -296,7 +363,7 @@ class _Slope(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch._C._are_functorch_transforms_active():
+        if _transforms_active():
             return _slope_gradients(ctx, grads[0], _TransformedSlope, _TransformedCurvature)
         return _slope_gradients(ctx, grads[0], _Slope, _Curvature)
 

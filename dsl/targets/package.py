@@ -11,6 +11,9 @@ from collections.abc import Iterable
 
 from dsl.activation import Activation
 
+SHARED = ("get_compile_mode", "set_compile_mode", "warmup")
+"""What a package exports beside its activations, from `_runtime.py`."""
+
 _TEMPLATE = '''\
 """Activation functions for PyTorch, each with a Triton kernel.
 
@@ -61,15 +64,12 @@ sys.modules[__name__].__class__ = _Package
 def package_init(activations: Iterable[Activation]) -> str:
     """The source of `__init__.py` for these activations."""
     ordered = sorted(activations, key=lambda activation: activation.name)
-    modules = {name: activation.name for activation in ordered for name in public_names(activation)}
-    imports = [
-        f"    from .{activation.name} import {name} as {name}"
-        for activation in ordered
-        for name in public_names(activation)
-    ]
+    modules = dict.fromkeys(SHARED, "_runtime")
+    modules |= {name: activation.name for activation in ordered for name in public_names(activation)}
+    imports = [f"    from .{module} import {name} as {name}" for name, module in modules.items()]
     return _TEMPLATE.format(
         names=textwrap.fill(", ".join(activation.name for activation in ordered), 100),
-        imports="\n".join(imports) or "    pass",
+        imports="\n".join(imports),
         exported=sorted(modules, key=sorting_key),
         modules=dict(sorted(modules.items())),
     )
