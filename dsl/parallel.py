@@ -48,7 +48,7 @@ def _processors() -> int:
 
 
 def _may_fork() -> bool:
-    """A fork takes one thread along, and locks that others hold: torch and macOS's own libraries have others."""
+    """A fork takes one thread and the locks of others, which torch and macOS's own libraries have."""
     alone = threading.active_count() == 1 and "torch" not in sys.modules
     return alone and sys.platform == "linux"
 
