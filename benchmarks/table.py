@@ -1,8 +1,8 @@
 """The figures of docs/performance.md and its picture, from what was measured.
 
-In: what `dslgen bench --json` wrote, or `gpu_check.py --json`, or both. Out: the parts of the page between
-its marks, written in place, and docs/roof.svg if sizes were swept (which needs matplotlib). With `--print`,
-the text alone on standard output.
+In: what `dslgen bench --json`, `gpu_check.py --json` and `build_speed.py --json` wrote. Out: the parts
+of the page between its marks, written in place, and docs/roof.svg if sizes were swept (which needs
+matplotlib). With `--print`, the text alone on standard output.
 
     python benchmarks/table.py benchmarks/results/speed-h200.json benchmarks/results/h200.json
 """
@@ -137,6 +137,16 @@ def odd(found: FOUND) -> Iterator[str]:
         yield f"| {' '.join(key)} | " + " | ".join(cells[place] for place in places) + " |"
 
 
+def builds(found: FOUND) -> Iterator[str]:
+    """How long the tool itself takes, a build a row."""
+    yield f"Python {found['python']}, {found['processors']} processors (load {found['load']:.1f});"
+    yield f"made by `{found['command']}`.\n"
+    yield "| build | seconds | of the processors | to reach |"
+    yield "|---|---|---|---|"
+    for row in found["builds"]:
+        yield f"| {row['what']} | {row['seconds']:.3g} | {row['cpu']:.3g} | {row.get('reach', '')} |"
+
+
 def accuracy(found: FOUND) -> Iterator[str]:
     """Worst errors in ulps, value / gradient."""
     dtypes = ("float16", "bfloat16", "float32", "float64")
@@ -152,6 +162,7 @@ PARTS: dict[str, Callable[[FOUND], Iterator[str]]] = {
     "throughput": speed,
     "host": host,
     "sweep": odd,
+    "builds": builds,
     "accuracy": accuracy,
 }
 """The parts of the page by the key of their rows in the files."""
