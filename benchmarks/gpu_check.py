@@ -1,8 +1,8 @@
-"""The tests that need a GPU, in one script: accuracy, layouts, compilers, graphs, great tensors, times.
+"""The tests that need a GPU, in one script: accuracy, layouts, compilers, graphs, great tensors.
 
 In: a generated package, and a file of exact values, which `--make-truth` writes on a machine that has the
 compiler's dependencies. Out: a short table, JSON at a given path, exit code 1 if something is wrong. Needs
-torch, triton and numpy. Takes about five minutes on an H200.
+torch, triton and numpy. `dslgen bench` has the times.
 
     python benchmarks/gpu_check.py --make-truth build/truth.npz
     python benchmarks/gpu_check.py build/truth.npz --json build/gpu.json
@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import geometric_mean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,13 +35,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--package", default="generated")
     parser.add_argument("--folder", type=Path, default=ROOT, help="where the package is")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these activations alone")
-    parser.add_argument("--no-timing", action="store_true")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     parser.add_argument("--no-great", action="store_true", help="without tensors beyond 2^31 elements")
     parser.add_argument("--device", default="cuda", help="cpu, with TRITON_INTERPRET=1, to try the script")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1))
-    parser.add_argument("--seconds", type=float, default=500, help="begin no more timing after this long")
     chosen = parser.parse_args(arguments)
     if chosen.make_truth:
         from gpu.truth import make
@@ -61,11 +58,11 @@ class Run:
 
         self.began = time.monotonic()
         self.options = options
-        self.facts = TruthFile(options.truth).activations
-        self.names = [name for name in self.facts if not options.only or name in options.only.split(",")]
+        known = TruthFile(options.truth).activations
+        self.names = [name for name in known if not options.only or name in options.only.split(",")]
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         self.acts = load(options.package, str(options.folder))
-        self.found: dict[str, Any] = {"accuracy": [], "checks": [], "throughput": [], "host": []}
+        self.found: dict[str, Any] = {"accuracy": [], "checks": []}
 
     def all(self) -> int:
         """Everything, correctness first; then the table."""
@@ -76,10 +73,6 @@ class Run:
         if self.options.device == "cuda":
             self.on_the_device()
             self.save()
-            if not self.options.no_timing:
-                self.timing()
-                self.save()
-                self.print_timing()
         return self.verdict()
 
     def say(self, text: str) -> None:
@@ -130,32 +123,6 @@ class Run:
             self.found["checks"] += device_checks(self.acts, name, not self.options.no_great)
         self.say("graphs, streams and great tensors done")
 
-    def timing(self) -> None:
-        """Host costs, then throughput for as long as the time lasts."""
-        from gpu import timing
-
-        self.found["copy"] = copy = timing.copies()
-        for name in self.names:
-            self.found["host"].append(timing.host(self.acts, name, self.facts[name]))
-        self.say("host costs done")
-        self.warm()
-        for place, name in enumerate(self.names):
-            if time.monotonic() - self.began > self.options.seconds:
-                self.say(f"out of time; not timed: {', '.join(self.names[place:])}")
-                break
-            self.found["throughput"] += timing.throughput(self.acts, name, self.facts[name], copy)
-        self.say("throughput done")
-
-    def warm(self) -> None:
-        """Let torch.compile fill its caches in several processes."""
-        from gpu.timing import warm
-
-        with ProcessPoolExecutor(self.options.workers, get_context("spawn")) as pool:
-            for job in as_completed([pool.submit(warm, name, self.facts[name]) for name in self.names]):
-                if job.exception():
-                    self.say(f"warming failed: {job.exception()}"[:300])
-        self.say("peers compiled")
-
     def save(self) -> None:
         """What has been found so far, as JSON."""
         if self.options.json:
@@ -176,41 +143,6 @@ class Run:
                 )
                 cells.append(f"{text:>18}")
             print(f"{name:28}" + "".join(cells))
-
-    def print_timing(self) -> None:
-        """Milliseconds and fractions, a line per activation and dtype; then the host's costs."""
-        copy = ", ".join(f"{dtype} {ms:.4f} ms" for dtype, ms in self.found["copy"].items())
-        print(f"\ncopy: {copy}\n{'ms':24}{'':10}{'ours':>9}{'eager':>9}{'compile':>9}{'of roof':>9}")
-        for row in self.found["throughput"]:
-            times = [row.get(who) for who in ("ours", "eager", "compile")]
-            cells = "".join(f"{t:9.4f}" if isinstance(t, float) else f"{'-':>9}" for t in times)
-            fraction = f"{row['fraction']:9.3f}" if "fraction" in row else f"{'-':>9}"
-            print(f"{row['name']:16}{row['kind']:9}{row['dtype']:9}{cells}{fraction}")
-        for dtype in ("bfloat16", "float32"):
-            for kind in ("value", "gradient"):
-                self._print_ratio(dtype, kind)
-        kinds = ("without gradient", "with gradient", "backward")
-        print(f"\n{'host us, ours / eager':24}" + "".join(f"{kind:>20}" for kind in kinds))
-        for row in self.found["host"]:
-            cells = ""
-            for kind in kinds:
-                pair = [
-                    f"{row[key]:.1f}" if (key := f"{who} {kind}") in row else "-" for who in ("ours", "eager")
-                ]
-                cells += f"{' / '.join(pair):>20}"
-            print(f"{row['name']:24}{cells}")
-
-    def _print_ratio(self, dtype: str, kind: str) -> None:
-        rows = [row for row in self.found["throughput"] if (row["dtype"], row["kind"]) == (dtype, kind)]
-        ours = [row for row in rows if isinstance(row.get("ours"), float)]
-        for who in ("eager", "compile"):
-            both = [row for row in ours if isinstance(row.get(who), float)]
-            if both:
-                mean = geometric_mean([row[who] / row["ours"] for row in both])
-                print(
-                    f"{dtype} {kind}: {mean:.2f} times as fast as {who}, lowest fraction "
-                    f"{min(row['fraction'] for row in ours):.3f}"
-                )
 
     def verdict(self) -> int:
         """What is wrong, and the exit code."""

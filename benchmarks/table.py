@@ -1,68 +1,171 @@
-"""The tables of docs/performance.md, from what `gpu_check.py` measured.
+"""The figures of docs/performance.md and its picture, from what was measured.
 
-In: the JSON file of `gpu_check.py --json`. Out: Markdown on standard output.
+In: what `dslgen bench --json`, `gpu_check.py --json` and `build_speed.py --json` wrote. Out: the parts
+of the page between its marks, written in place, and docs/roof.svg if sizes were swept (which needs
+matplotlib). With `--print`, the text alone on standard output.
 
-    python benchmarks/table.py benchmarks/results/h200.json
+    python benchmarks/table.py benchmarks/results/speed-h200.json benchmarks/results/h200.json
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterator
-from math import exp, log
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
-CASES = (("bfloat16", "value"), ("bfloat16", "gradient"), ("float32", "value"), ("float32", "gradient"))
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "roof.svg"
+KINDS = ("value", "gradient")
+FOUND = dict[str, Any]
 
 
-def speed(found: dict[str, Any]) -> Iterator[str]:
-    """Roof fraction and times, an activation a row."""
+def main(arguments: Sequence[str]) -> None:
+    """Write every part of the page that the files have figures for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--print", action="store_true", dest="only_print")
+    given = parser.parse_args(arguments)
+    page = PAGE.read_text(encoding="utf-8")
+    for file in given.files:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        for part, make in PARTS.items():
+            if found.get(part):
+                text = "\n".join(make(found))
+                if given.only_print:
+                    print(text, end="\n\n")
+                else:
+                    page = between_marks(page, part, text)
+        if found.get("sweep") and not given.only_print:
+            from roof import draw
+
+            draw(found, PICTURE)
+    if not given.only_print:
+        PAGE.write_text(page, encoding="utf-8")
+
+
+def between_marks(page: str, part: str, text: str) -> str:
+    """A page with what stands between `<!-- PART -->` and `<!-- end of PART -->` replaced.
+
+    >>> between_marks("a\\n<!-- x -->\\nold\\n<!-- end of x -->\\nb\\n", "x", "new")
+    'a\\n<!-- x -->\\n\\nnew\\n\\n<!-- end of x -->\\nb\\n'
+    """
+    begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        sys.exit(f"{PAGE.name} has no marks {begin} and {end}, once each")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}"
+
+
+def speed(found: FOUND) -> Iterator[str]:
+    """A table for values and one for gradients, an activation a row; then the geometric means."""
     rows = {(row["name"], row["dtype"], row["kind"]): row for row in found["throughput"]}
-    yield "| | " + " | ".join(f"{dtype} {kind}" for dtype, kind in CASES) + " |"
-    yield "|---|" + "---|" * len(CASES)
-    for name in dict.fromkeys(row["name"] for row in found["throughput"]):
-        cells = []
-        for case in CASES:
-            row = rows.get((name, *case))
-            if row is None:
-                cells.append("-")
-                continue
-            peers = [row[peer] for peer in ("eager", "compile") if isinstance(row.get(peer), float)]
-            others = [time / row["ours"] for time in peers]
-            cells.append(f"{row['fraction']:.2f} ({', '.join(f'{other:.2f}' for other in others)})")
-        yield f"| {name} | " + " | ".join(cells) + " |"
-    means = []
-    for dtype, kind in CASES:
-        chosen = [row for row in found["throughput"] if (row["dtype"], row["kind"]) == (dtype, kind)]
-        for peer in ("eager", "compile"):
-            ratios = [row[peer] / row["ours"] for row in chosen if isinstance(row.get(peer), float)]
-            mean = exp(sum(map(log, ratios)) / len(ratios))
-            means.append(f"{dtype} {kind} {mean:.2f} times as fast as {peer}")
-    yield ""
-    yield "Geometric means: " + "; ".join(means) + "."
+    dtypes = list(dict.fromkeys(row["dtype"] for row in found["throughput"]))
+    environment = found["environment"]
+    rivals = list(dict.fromkeys(name for row in rows.values() for name in row["ms"] if name != "dslgen"))
+    yield f"{environment['device']}, torch {environment['torch']}, Triton {environment['triton']},"
+    yield f"{next(iter(rows.values()))['n']:,} elements; made by `{found['command']}`."
+    absent = [f"{name} ({environment[name]})" for name in OTHERS if name not in rivals]
+    if absent:
+        yield f"Installed or not, without any of these operators: {', '.join(absent)}."
+    for kind in KINDS:
+        yield f"\n| {kind} | " + " | ".join(dtypes) + " |"
+        yield "|---|" + "---|" * len(dtypes)
+        for name in dict.fromkeys(name for name, _, _ in rows):
+            cells = [_cell(rows.get((name, dtype, kind))) for dtype in dtypes]
+            yield f"| {name} | " + " | ".join(cells) + " |"
+    yield "\n| times as fast, geometric mean | " + " | ".join(rivals) + " |"
+    yield "|---|" + "---|" * len(rivals)
+    for dtype in dtypes:
+        for kind in KINDS:
+            chosen = [row for key, row in rows.items() if key[1:] == (dtype, kind) and "dslgen" in row["ms"]]
+            yield f"| {dtype} {kind} | " + " | ".join(_mean(chosen, rival) for rival in rivals) + " |"
 
 
-def accuracy(found: dict[str, Any]) -> Iterator[str]:
+OTHERS = ("liger", "flaggems", "helion")
+"""The libraries among the rivals."""
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """The roof fraction; in brackets how many times as fast as eager, compile and the fastest library."""
+    if row is None or "fraction" not in row:
+        return "-"
+    ms = row["ms"]
+    ratios = [f"{ms[rival] / ms['dslgen']:.2f}" if rival in ms else "-" for rival in ("eager", "compile")]
+    best = min((ms[name], name) for name in OTHERS if name in ms) if any(o in ms for o in OTHERS) else None
+    if best is not None:
+        ratios.append(f"{best[1]} {best[0] / ms['dslgen']:.2f}")
+    return f"{row['fraction']:.2f} ({', '.join(ratios)})"
+
+
+def _mean(rows: Sequence[dict[str, Any]], rival: str) -> str:
+    ratios = [row["ms"][rival] / row["ms"]["dslgen"] for row in rows if rival in row["ms"]]
+    return f"{geometric_mean(ratios):.2f}" if ratios else "-"
+
+
+def host(found: FOUND) -> Iterator[str]:
+    """The host's cost of a call, an activation a row."""
+    columns = ("value", "value with gradient", "backward")
+    yield "| µs, dslgen / eager | " + " | ".join(columns) + " |"
+    yield "|---|---|---|---|"
+    for row in found["host"]:
+        cells = [
+            f"{ours:.1f} / {theirs:.1f}" for ours, theirs in zip(row["dslgen"], row["eager"], strict=True)
+        ]
+        yield f"| {row['name']} | " + " | ".join(cells) + " |"
+
+
+def odd(found: FOUND) -> Iterator[str]:
+    """The picture, and roof fractions where no vector divides the size or the address."""
+    yield "![The fraction of the roof that is reached, against the number of elements](roof.svg)\n"
+    large = max(row["n"] for row in found["throughput"])
+    rows = [row for row in found["sweep"] if row["n"] in (large, large - 1)]
+    places = list(dict.fromkeys((row["n"], row["offset"]) for row in rows))
+    names = [f"{n:,} elements" + (f", {offset} past a boundary" if offset else "") for n, offset in places]
+    yield "| | " + " | ".join(names) + " |"
+    yield "|---|" + "---|" * len(places)
+    for key in dict.fromkeys((row["name"], row["dtype"], row["kind"]) for row in rows):
+        cells = {
+            (row["n"], row["offset"]): f"{row['fraction']:.2f}"
+            for row in rows
+            if (row["name"], row["dtype"], row["kind"]) == key
+        }
+        yield f"| {' '.join(key)} | " + " | ".join(cells[place] for place in places) + " |"
+
+
+def builds(found: FOUND) -> Iterator[str]:
+    """How long the tool itself takes, a build a row."""
+    yield f"Python {found['python']}, {found['processors']} processors (load {found['load']:.1f});"
+    yield f"made by `{found['command']}`.\n"
+    yield "| build | seconds | of the processors | to reach |"
+    yield "|---|---|---|---|"
+    for row in found["builds"]:
+        yield f"| {row['what']} | {row['seconds']:.3g} | {row['cpu']:.3g} | {row.get('reach', '')} |"
+
+
+def accuracy(found: FOUND) -> Iterator[str]:
     """Worst errors in ulps, value / gradient."""
     dtypes = ("float16", "bfloat16", "float32", "float64")
     rows = {(row["name"], row["dtype"], row["kind"]): row for row in found["accuracy"]}
     yield "| ulp, value / gradient | " + " | ".join(dtypes) + " |"
     yield "|---|" + "---|" * len(dtypes)
     for name in sorted({row["name"] for row in found["accuracy"]}):
-        cells = [
-            " / ".join(f"{rows[name, dtype, kind]['ulp']:.3g}" for kind in ("value", "gradient"))
-            for dtype in dtypes
-        ]
+        cells = [" / ".join(f"{rows[name, dtype, kind]['ulp']:.3g}" for kind in KINDS) for dtype in dtypes]
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def main(path: str) -> None:
-    """Both tables."""
-    found = json.loads(Path(path).read_text())
-    print("\n".join([*speed(found), "", *accuracy(found)]))
-
+PARTS: dict[str, Callable[[FOUND], Iterator[str]]] = {
+    "throughput": speed,
+    "host": host,
+    "sweep": odd,
+    "builds": builds,
+    "accuracy": accuracy,
+}
+"""The parts of the page by the key of their rows in the files."""
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dsl.project import Project
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 _ERROR_FORMAT = click.option(
     "--error-format", type=click.Choice(tuple(FORMATS)), default="text", help="How findings are written."
 )
@@ -136,6 +137,113 @@ def explain(spec: str, error_format: str) -> None:
 
     held = read_lock(_config().lock)
     click.echo("\n\n\n".join(tell(each, held.get(each.name)) for each in _select(spec)))
+
+
+@cli.command()
+@_PATHS
+@click.option("--device", help="Where to measure; otherwise this machine's GPU.")
+@click.option("--dtypes", default="float32,bfloat16,float16", show_default=True)
+@click.option("--elements", type=click.IntRange(1), help="Size of the tensors; otherwise 130,056,192.")
+@click.option("--sweep", default="", metavar="NAME,...", help="Measure these at every size and offset, too.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option(
+    "--plan", type=click.Path(path_type=Path), help="Measure nothing; write what a run needs to know."
+)
+@_ERROR_FORMAT
+def bench(
+    paths: tuple[Path, ...],
+    device: str | None,
+    dtypes: str,
+    elements: int | None,
+    sweep: str,
+    file: Path | None,
+    plan: Path | None,
+    error_format: str,
+) -> None:
+    """Time the generated package against a copy, PyTorch, torch.compile and the libraries that are installed.
+
+    On a machine without the compiler: `dslgen bench --plan FILE` here, `python -m dsl.bench FILE` there.
+    """
+    from dsl.bench.plan import plan as make_plan
+    from dsl.bench.plan import write_plan
+
+    config = _config()
+    cases = make_plan(_project(paths).checked().activations)
+    if plan is not None:
+        write_plan(cases, plan)
+        return
+    _need("torch", "triton")
+    from dsl.bench.clock import NoDevice
+    from dsl.bench.run import Options, run
+
+    defaults = Options()
+    options = Options(
+        device=device,
+        dtypes=_listed("--dtypes", dtypes, DTYPES),
+        elements=elements or defaults.elements,
+        sweep=_listed("--sweep", sweep, [case.name for case in cases]),
+        json=file,
+    )
+    try:
+        code = run(cases, config.out, options, join(["dslgen", *sys.argv[1:]]))
+    except NoDevice as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every kernel of the package.")
+@click.option("--target", default="sm_90", show_default=True, help="sm_80, sm_100, gfx942 and the like.")
+@click.option("--dtypes", default="float32,bfloat16", show_default=True)
+@click.option("--write", type=click.Path(path_type=Path), help="Write the counts to this file, as JSON.")
+@click.option(
+    "--check", type=click.Path(path_type=Path), help="Hold them to this file; exit with 1 if they differ."
+)
+def inspect(
+    names: tuple[str, ...],
+    everything: bool,
+    target: str,
+    dtypes: str,
+    write: Path | None,
+    check: Path | None,
+) -> None:
+    """Count the machine instructions of generated kernels, by compiling them for a GPU. Needs none.
+
+    NAMES are activations of the generated package. Per element: instructions, and those of the slow unit;
+    registers; bytes of local memory; branches; the widths of loads and stores in bits.
+    """
+    _need("torch", "triton")
+    if bool(names) == everything:
+        raise click.UsageError("name some activations, or --all")
+    if check is not None and write is not None:
+        raise click.UsageError("--write or --check, not both")
+    from dsl import inspect as counting
+    from dsl.bench.run import load
+    from dsl.files import read_text, write_atomic
+
+    package = load(_config().out)
+    chosen = _listed("NAMES", ",".join(names), counting.activations(package))
+    text = None if check is None else read_text(check)
+    if check is not None and text is None:
+        raise click.ClickException(f"{check}: no such file; make it by --write")
+    try:
+        rows = counting.table(package, target, _listed("--dtypes", dtypes, DTYPES), chosen)
+    except counting.UnknownTarget as error:
+        raise click.UsageError(str(error)) from None
+    if write is not None:
+        write_atomic(write, counting.as_json(rows))
+        return
+    if text is None:
+        click.echo(counting.as_markdown(rows))
+        return
+    version, before = counting.from_json(text)
+    if version != counting.TRITON:
+        raise click.ClickException(f"{check} was made with Triton {version}, and this is {counting.TRITON}")
+    found = counting.differences(before, rows)
+    click.echo("\n".join(found), nl=bool(found))
+    if found:
+        _finish(f"{len(found)} of {len(rows)} kernels differ; to accept that, --write {check}")
 
 
 @cli.command()
@@ -306,6 +414,27 @@ def _project(paths: tuple[Path, ...]) -> Project:
     if not project.files:
         raise click.UsageError(f"no .act files in {', '.join(map(str, specs))}")
     return project
+
+
+def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in a list with commas; all of them must be known."""
+    from dsl.errors import did_you_mean
+
+    names = tuple(name for name in text.split(",") if name)
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"{option}: no '{name}': {did_you_mean(name, known) or ', '.join(known)}")
+    return names
+
+
+def _need(*modules: str) -> None:
+    from importlib.util import find_spec
+
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise click.ClickException(
+            f"this needs {' and '.join(missing)}, not installed: pip install 'dslgen[torch]'"
+        )
 
 
 def _config() -> Config:

@@ -84,17 +84,18 @@ def holds(condition: Expr) -> bool:
 
 
 def _value(root: Expr) -> Any:
-    from flint import arb, ctx
-
     values: dict[Expr, Any] = {}
-    with ctx.workprec(_PRECISION):
-        for node in postorder(root):
-            values[node] = _step(node, [values[arg] for arg in node.args], arb)
-        value = values[root]
-        return _rational(value) if isinstance(value, arb) else value
+    for node in postorder(root):
+        values[node] = _step(node, [values[arg] for arg in node.args])
+    return _plain(values[root])
 
 
-def _step(node: Expr, args: list[Any], arb: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """A ball as a rational; what is no ball as it is."""
+    return value if isinstance(value, Fraction | bool) else _rational(value)
+
+
+def _step(node: Expr, args: list[Any]) -> Any:
     if isinstance(node, Number):
         return node.value
     if not isinstance(node, Apply):
@@ -107,18 +108,17 @@ def _step(node: Expr, args: list[Any], arb: Any) -> Any:
     except _IrrationalError:
         pass
     if node.op in _COMPARE:
-        plain = [_rational(arg) if isinstance(arg, arb) else arg for arg in args]
-        return _COMPARE[node.op](*plain)
+        return _COMPARE[node.op](*map(_plain, args))
     if node.op == "where":
         return args[1] if args[0] else args[2]
-    return _ball(node, [_to_ball(arg, arb) for arg in args], arb)
+    from flint import arb, ctx  # Most specs have rational constants alone.
+
+    with ctx.workprec(_PRECISION):
+        balls = [arb(a.numerator) / arb(a.denominator) if isinstance(a, Fraction) else a for a in args]
+        return _ball(node, balls)
 
 
-def _to_ball(value: Any, arb: Any) -> Any:
-    return arb(value.numerator) / arb(value.denominator) if isinstance(value, Fraction) else value
-
-
-def _ball(node: Apply, balls: list[Any], arb: Any) -> Any:
+def _ball(node: Apply, balls: list[Any]) -> Any:
     row = OPS.get(node.op)
     if row is not None and row.exact is not None:
         return row.exact(*balls)
@@ -129,7 +129,7 @@ def _ball(node: Apply, balls: list[Any], arb: Any) -> Any:
     defined = define(Apply(node.op, *placeholders))
     for inner in postorder(defined):
         if inner not in values:
-            values[inner] = _step(inner, [values[arg] for arg in inner.args], arb)
+            values[inner] = _step(inner, [values[arg] for arg in inner.args])
     return values[defined]
 
 

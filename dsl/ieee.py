@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from flint import arb, ctx
@@ -38,16 +39,36 @@ def evaluate(root: Expr, names: Mapping[str, Any], narrow: bool = False) -> Any:
     With `narrow`, values beyond float32's range become infinite or zero, as they do there.
     """
     done: list[Any] = []
+    value: Any
+    for function, places, leaf in _steps(root):
+        if function is not None:
+            try:
+                value = function(*[done[place] for place in places])
+            except OverflowError:
+                value = math.inf
+            except ValueError:
+                value = math.nan
+            if narrow and isinstance(value, float):
+                value = _narrowed(value)
+        else:
+            value = names[leaf] if isinstance(leaf, str) else leaf
+        done.append(value)
+    return done[-1]
+
+
+@lru_cache(maxsize=64)
+def _steps(root: Expr) -> tuple[tuple[Callable[..., Any] | None, tuple[int, ...], float | str], ...]:
+    """What evaluating an expression does: a function of earlier places, a number, or a name."""
+    steps: list[tuple[Callable[..., Any] | None, tuple[int, ...], float | str]] = []
     for node, places in straight_line(root):
         match node:
             case Number():
-                done.append(_float(node))
+                steps.append((None, (), _float(node)))
             case Symbol():
-                done.append(names[node.name])
+                steps.append((None, (), node.name))
             case Apply():
-                value = _call(node.op, [done[place] for place in places])
-                done.append(_narrowed(value) if narrow and isinstance(value, float) else value)
-    return done[-1]
+                steps.append((_FLOAT[node.op], places, 0.0))
+    return tuple(steps)
 
 
 def _narrowed(value: float) -> float:
@@ -61,15 +82,6 @@ def _float(node: Number) -> float:
         return float(node.value)
     except OverflowError:
         return math.inf if node.value > 0 else -math.inf
-
-
-def _call(op: str, args: list[Any]) -> Any:
-    try:
-        return _FLOAT[op](*args)
-    except OverflowError:
-        return math.inf
-    except ValueError:
-        return math.nan
 
 
 def _divide(a: float, b: float) -> float:

@@ -2,17 +2,15 @@
 
 In: an imported package, an activation, a dtype and a target: `sm_80`, `sm_89`, `sm_90`, `sm_100`, `gfx942`,
 `gfx950` or the like. Out: `Counts`, from the machine code that the package's own launches would run on large,
-aligned tensors. Run `python -m dsl.inspect TARGET... [--package NAME] [--write FILE]` for a table.
+aligned tensors. `dslgen inspect` prints the table.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +23,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 KINDS = ("value", "gradient")
+TRITON: str = triton.__version__
+"""The version that compiles here: another one counts otherwise."""
 ELEMENTS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
 """The dtypes of a kernel's tensors, and what Triton calls them."""
 
@@ -56,15 +56,21 @@ class Counts:
     stores: tuple[int, ...]
 
 
+class UnknownTarget(Exception):
+    """A name that is no GPU's; the message says what they look like."""
+
+
 def parse_target(name: str) -> GPUTarget:
-    """What Triton calls a target.
+    """What Triton calls a target; raises `UnknownTarget` for a name of another form.
 
     >>> parse_target("sm_90").arch, parse_target("gfx942").warp_size
     (90, 64)
     """
-    if name.startswith("sm_"):
+    if re.fullmatch(r"sm_\d+", name):
         return GPUTarget("cuda", int(name[3:]), 32)
-    return GPUTarget("hip", name, 64)
+    if re.fullmatch(r"gfx\w+", name):
+        return GPUTarget("hip", name, 64)
+    raise UnknownTarget(f"no target '{name}': they are called sm_90, gfx942 and the like")
 
 
 def activations(package: ModuleType) -> tuple[str, ...]:
@@ -188,41 +194,67 @@ def _amd_width(name: str) -> int:
     return _AMD_WIDTH.get(kind, 8 if "byte" in kind else 16)
 
 
-def table(package: ModuleType, targets: Sequence[str], dtypes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The counts of all a package's kernels, by `target/dtype/name/kind`."""
+def table(
+    package: ModuleType, target: str, dtypes: Sequence[str], names: Sequence[str] = ()
+) -> dict[str, Counts]:
+    """The counts of a package's kernels for a target, or of those named, by `target/dtype/name/kind`."""
     return {
-        f"{target}/{dtype}/{name}/{kind}": asdict(count(package, name, kind, dtype, target))
-        for target in targets
+        f"{target}/{dtype}/{name}/{kind}": count(package, name, kind, dtype, target)
         for dtype in dtypes
-        for name in activations(package)
+        for name in names or activations(package)
         for kind in KINDS
     }
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print the table of all kernels, or write it as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m dsl.inspect", description=__doc__)
-    parser.add_argument("targets", nargs="*", default=["sm_90"], metavar="TARGET")
-    parser.add_argument("--package", default="generated", help="what to import, from the working directory")
-    parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write JSON instead of printing")
-    chosen = parser.parse_args(arguments)
-    sys.path.insert(0, str(Path.cwd()))
-    rows = table(importlib.import_module(chosen.package), chosen.targets, chosen.dtypes.split(","))
-    if chosen.write:
-        lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in rows.items())
-        chosen.write.write_text(
-            f'{{"triton": {json.dumps(triton.__version__)}, "kernels": {{\n{lines}\n}}}}\n', encoding="utf-8"
-        )
-        return
-    print("| kernel | instructions | special | registers | spills | branches | loads | stores |")
-    print("|---|---|---|---|---|---|---|---|")
+def as_markdown(rows: Mapping[str, Counts]) -> str:
+    """The counts as a table, a kernel a line."""
+    lines = ["| kernel | instructions | special | registers | spills | branches | loads | stores |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
     for key, row in rows.items():
-        widths = [" ".join(map(str, sorted(set(row[name])))) for name in ("loads", "stores")]
-        numbers = [f"{row['instructions']:.1f}", f"{row['special']:.1f}"]
-        numbers += [str(row[name]) for name in ("registers", "spills", "branches")]
-        print(f"| {key} | " + " | ".join(numbers + widths) + " |")
+        widths = [" ".join(map(str, sorted(set(each)))) for each in (row.loads, row.stores)]
+        numbers = [f"{row.instructions:.1f}", f"{row.special:.1f}"]
+        numbers += [str(each) for each in (row.registers, row.spills, row.branches)]
+        lines.append(f"| {key} | {' | '.join(numbers + widths)} |")
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def as_json(rows: Mapping[str, Counts]) -> str:
+    """The counts as JSON, a kernel a line, so that a review sees what changed."""
+    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(asdict(row))}" for key, row in rows.items())
+    return f'{{"triton": {json.dumps(TRITON)}, "kernels": {{\n{lines}\n}}}}\n'
+
+
+def from_json(text: str) -> tuple[str, dict[str, Counts]]:
+    """What `as_json` wrote: the version of Triton that compiled the kernels, and their counts.
+
+    >>> row = Counts(8, 20.5, 1.0, 32, 0, 0, (128,), (128,))
+    >>> from_json(as_json({"sm_90/float32/f/value": row}))[1]["sm_90/float32/f/value"] == row
+    True
+    """
+    read = json.loads(text)
+    rows = {
+        key: Counts(**{**row, "loads": tuple(row["loads"]), "stores": tuple(row["stores"])})
+        for key, row in read["kernels"].items()
+    }
+    return read["triton"], rows
+
+
+def differences(before: Mapping[str, Counts], now: Mapping[str, Counts]) -> list[str]:
+    """What differs between two tables, a kernel a line.
+
+    >>> row = Counts(8, 20.5, 1.0, 32, 0, 0, (128,), (128,))
+    >>> from dataclasses import replace
+    >>> differences({"a": row, "b": row}, {"a": replace(row, registers=40), "c": row})
+    ['a: registers 32 -> 40', 'b: no such kernel any more', 'c: not in the table']
+    """
+    found = []
+    for key in sorted({*before, *now}):
+        if key not in now:
+            found.append(f"{key}: no such kernel any more")
+        elif key not in before:
+            found.append(f"{key}: not in the table")
+        elif before[key] != now[key]:
+            old, new = asdict(before[key]), asdict(now[key])
+            changed = [f"{name} {old[name]} -> {new[name]}" for name in old if old[name] != new[name]]
+            found.append(f"{key}: {', '.join(changed)}")
+    return found

@@ -1,1 +1,1 @@
-"""The parts of `gpu_check`: exact values, checks, timing."""
+"""The parts of `gpu_check`: exact values, checks."""

@@ -8,6 +8,7 @@ below the precision; that is within a small factor of the best polynomial there 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -49,7 +50,10 @@ def fit(g: Exact, low: Fraction, high: Fraction, highest: int = HIGHEST_DEGREE) 
             degree = next(n for n in range(1, len(sizes) + 1) if sum(sizes[n + 1 :]) <= allowed)
             if degree > highest:
                 return None
-            tables.append(_monomials(coefficients[: degree + 1], low, high))
+            table = _monomials(coefficients[: degree + 1], low, high)
+            if table is None:
+                return None
+            tables.append(table)
         return tuple(tables)
     finally:
         ctx.prec = before
@@ -78,15 +82,19 @@ def _series(g: Exact, low: Fraction, high: Fraction, count: int) -> tuple[list[A
     return [series[0] / 2, *series[1:]], least
 
 
-def _monomials(series: list[Any], low: Fraction, high: Fraction) -> tuple[Fraction, ...]:
-    """A Chebyshev series as coefficients of powers, in float64, which every target's literal holds."""
+def _monomials(series: list[Any], low: Fraction, high: Fraction) -> tuple[Fraction, ...] | None:
+    """A Chebyshev series as coefficients of powers, in float64, which every target's literal holds.
+
+    None where one is too large for that.
+    """
     middle, half = ball(low + high) / 2, ball(high - low) / 2
     t = arb_poly([-middle / half, 1 / half])
     before, current, total = arb_poly([1]), t, arb_poly([series[0]])
     for c in series[1:]:
         total += c * current
         before, current = current, 2 * t * current - before
-    return tuple(Fraction(float(total[k])) for k in range(len(series)))
+    values = [float(total[k]) for k in range(len(series))]
+    return tuple(map(Fraction, values)) if all(map(math.isfinite, values)) else None
 
 
 def _rational(value: Any) -> Fraction:

@@ -36,21 +36,31 @@ def probe(root: Expr, values: Mapping[str, Fraction], bits: int = BITS) -> Any |
     before, ctx.prec = ctx.prec, bits
     try:
         known: list[Any] = []
-        for node, places in straight_line(_lowered(root)):
-            match node:
-                case Number():
-                    known.append(ball(node.value))
-                case Symbol():
-                    known.append(ball(values[node.name]))
-                case Apply():
-                    known.append(_function(node.op)(*(known[place] for place in places)))
+        for function, places, leaf in _steps(root, bits):
+            if function is not None:
+                known.append(function(*[known[place] for place in places]))
+            else:
+                known.append(ball(values[leaf]) if isinstance(leaf, str) else leaf)
         result = known[-1]
         return result if isinstance(result, bool) or result.is_finite() else None
     finally:
         ctx.prec = before
 
 
-_lowered = lru_cache(maxsize=128)(lower)
+@lru_cache(maxsize=64)
+def _steps(root: Expr, bits: int) -> tuple[tuple[Callable[..., Any] | None, tuple[int, ...], Any], ...]:
+    """What evaluating an expression does: a function of earlier places, a number's ball, or a name."""
+    steps: list[tuple[Callable[..., Any] | None, tuple[int, ...], Any]] = []
+    with ctx.workprec(bits):
+        for node, places in straight_line(lower(root)):
+            match node:
+                case Number():
+                    steps.append((None, (), ball(node.value)))
+                case Symbol():
+                    steps.append((None, (), node.name))
+                case Apply():
+                    steps.append((_function(node.op), places, None))
+    return tuple(steps)
 
 
 @cache

@@ -1,7 +1,8 @@
 """Programs to Python source: the modules, the package around them, and the support files they import.
 
 In: activations and their programs. Out: text, not yet formatted. Nothing here imports torch or triton; the
-support files are read as text.
+support files are read as text. What prints a module is imported when one is printed: a build that changes
+nothing does without.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from dsl.activation import Activation
 from dsl.program import Program
-from dsl.targets import layout, package
+from dsl.targets import package
 
 SUPPORT = ("_launch.py", "_math.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
@@ -24,11 +25,15 @@ def render(activation: Activation, program: Program, digest: str = "", accuracy:
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
+    from dsl.targets import layout
+
     return layout.module(activation, program, digest, accuracy)
 
 
 def computations(activation: Activation, program: Program) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
+    from dsl.targets import layout
+
     return layout.computations(activation, program)
 
 

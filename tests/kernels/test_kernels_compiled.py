@@ -78,7 +78,7 @@ def test_machine_code(
     if before is not None:
         assert counts.instructions <= SLACK * before["instructions"], (
             f"{counts.instructions:.1f} instructions an element, {before['instructions']:.1f} before: if that"
-            f" is the price of something, run python -m dsl.inspect sm_90 --write {TABLE.name}"
+            f" is the price of something, run dslgen inspect --all --write {TABLE}"
         )
 
 

@@ -1,0 +1,166 @@
+"""One activation's figures: times against the roof, errors, the host's cost.
+
+In: a `Case`, a package, a device. Out: rows of plain data, for JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsl.bench.case import Case
+from dsl.bench.clock import host_microseconds, milliseconds
+from dsl.bench.rivals import Rival, eager, ours, rivals
+
+KINDS = ("value", "gradient")
+
+TOLERANCE = {"float16": 2.0**-9, "bfloat16": 2.0**-6, "float32": 2.0**-18, "float64": 2.0**-40}
+"""The error at which a result is no longer the same function, over the greater of 1 and the exact value."""
+
+SAMPLE = 4096
+"""How many elements are checked at either end of a tensor."""
+
+HOST_ELEMENTS = 4096
+HOST_RIVALS = ("dslgen", "eager")
+
+Row = dict[str, Any]
+
+
+def inputs(n: int, offset: int, dtype: str, where: torch.device, count: int) -> list[Tensor]:
+    """Normal random tensors of n elements, that begin `offset` elements after an aligned address."""
+    torch.manual_seed(0)
+    kind = getattr(torch, dtype)
+    return [torch.randn(n + offset, dtype=kind, device=where)[offset:] for _ in range(count)]
+
+
+@cache
+def roof(kind: str, dtype: str, n: int, offset: int, where: torch.device) -> float:
+    """Milliseconds of the fastest of PyTorch's kernels that move as many tensors and compute nothing.
+
+    That is a copy for a value, and for a gradient, which reads two tensors, a sum or a product.
+    """
+    a, b = inputs(n, offset, dtype, where, 2)
+    out = torch.empty_like(a)
+    calls: dict[str, list[Callable[[], object]]] = {
+        "value": [partial(out.copy_, a), partial(torch.neg, a, out=out)],
+        "gradient": [partial(torch.add, a, b, out=out), partial(torch.mul, a, b, out=out)],
+    }
+    return min(milliseconds(call, where) for call in calls[kind])
+
+
+def throughput(
+    case: Case,
+    package: Any,
+    dtype: str,
+    n: int,
+    offset: int,
+    where: torch.device,
+    names: tuple[str, ...] = (),
+) -> list[Row]:
+    """A row each for the value and the gradient: milliseconds and errors of all rivals or of those named."""
+    rows: list[Row] = [
+        {"name": case.name, "dtype": dtype, "kind": kind, "n": n, "offset": offset} for kind in KINDS
+    ]
+    for row in rows:
+        row |= {"roof": roof(row["kind"], dtype, n, offset, where), "ms": {}, "error": {}, "failed": {}}
+    x, upstream = inputs(n, offset, dtype, where, 2)
+    exact = _exact(case, x, upstream)
+    for name, make in rivals(case, package).items():
+        if names and name not in names:
+            continue
+        for row, truth in zip(rows, exact, strict=True):
+            try:
+                rival = make()
+                if rival is None or (row["kind"] == "gradient" and not rival.gradient):
+                    continue
+                with rival.context():
+                    call = CALLS[row["kind"]](rival, x, upstream)
+                    result = call()
+                    row["ms"][name] = milliseconds(call, where)
+                row["error"][name] = _error(result, truth)
+            except Exception as error:  # A rival that fails is a result, and not the end of the run.
+                row["failed"][name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    for row in rows:
+        if "dslgen" in row["ms"]:
+            row["fraction"] = row["roof"] / row["ms"]["dslgen"]
+    return rows
+
+
+def _value(rival: Rival, x: Tensor, upstream: Tensor) -> Callable[[], Tensor]:
+    def call() -> Tensor:
+        with torch.no_grad():
+            return rival.function(x)
+
+    return call
+
+
+def _gradient(rival: Rival, x: Tensor, upstream: Tensor) -> Callable[[], Tensor]:
+    tracked = x.detach().requires_grad_()
+    y = rival.function(tracked)
+    return lambda: torch.autograd.grad(y, tracked, upstream, retain_graph=True)[0]
+
+
+CALLS = {"value": _value, "gradient": _gradient}
+
+
+def _exact(case: Case, x: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor]:
+    """The value and the gradient at both ends of a tensor, by PyTorch in float64."""
+    function = eager(case)
+    sample = _ends(x).double().requires_grad_()
+    y = function(sample)
+    (gradient,) = torch.autograd.grad(y, sample, _ends(upstream).double())
+    return y.detach(), gradient
+
+
+def _ends(x: Tensor) -> Tensor:
+    return x if x.numel() <= 2 * SAMPLE else torch.cat([x[:SAMPLE], x[-SAMPLE:]])
+
+
+def _error(got: Tensor, exact: Tensor) -> float:
+    """The greatest error over the greater of 1 and the exact value; infinite where there is no number."""
+    error = (_ends(got.detach()).double() - exact).abs() / exact.abs().clamp(min=1)
+    return float(error.nan_to_num(nan=float("inf")).max())
+
+
+def wrong(row: Row) -> str | None:
+    """What is wrong with our result in a row of `throughput`, or None."""
+    label = f"{row['name']} {row['kind']} {row['dtype']} n={row['n']} offset={row['offset']}"
+    if "dslgen" not in row["error"]:
+        return f"{label}: {row['failed']['dslgen']}"
+    error, most = row["error"]["dslgen"], TOLERANCE[row["dtype"]]
+    return f"{label}: off by {error:.3g}, more than {most:.3g}" if not error <= most else None
+
+
+def warm(case: Case, package: Any, dtypes: tuple[str, ...], n: int, where: torch.device) -> None:
+    """Fill the compilers' caches on disk with what `throughput` will run."""
+    for dtype in dtypes:
+        x, upstream = inputs(n, 0, dtype, where, 2)
+        for make in rivals(case, package).values():
+            for kind in KINDS:
+                try:
+                    rival = make()
+                    if rival is not None and (kind == "value" or rival.gradient):
+                        with rival.context():
+                            CALLS[kind](rival, x, upstream)()
+                except Exception:  # It fails again where it is measured, and is told there.
+                    continue
+        del x, upstream
+        if where.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def host(case: Case, package: Any, where: torch.device) -> Row:
+    """Microseconds that one call keeps the host busy: a value, a forward with gradient, a backward."""
+    (x,) = inputs(HOST_ELEMENTS, 0, "float32", where, 1)
+    tracked = x.clone().requires_grad_()
+    upstream = torch.ones_like(x)
+    row: Row = {"name": case.name}
+    for who, function in zip(HOST_RIVALS, (ours(case, package), eager(case)), strict=True):
+        backward = partial(torch.autograd.grad, function(tracked), tracked, upstream, retain_graph=True)
+        calls = (partial(function, x), partial(function, tracked), backward)
+        row[who] = [host_microseconds(call, where) for call in calls]
+    return row

@@ -1,0 +1,103 @@
+"""The benchmark on a CPU, where its times mean nothing and everything else must hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsl.bench import measure
+from dsl.bench.case import Case
+from dsl.bench.clock import NoDevice, device
+from dsl.bench.plan import SPELLINGS, plan, typed
+from dsl.bench.rivals import eager, plain
+from dsl.bench.run import Options, load, means, run
+from dsl.expr import Symbol, call
+from dsl.ops import FUNCTIONS
+from dsl.project import read_project
+
+ROOT = Path(__file__).parent.parent
+CASES = {case.name: case for case in plan(read_project([ROOT / "specs"]).checked().activations)}
+CPU = torch.device("cpu")
+
+
+def test_every_function_can_be_typed() -> None:
+    assert set(FUNCTIONS) <= set(SPELLINGS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_typed_formulas_are_the_function(name: str) -> None:
+    case = CASES[name]
+    x = torch.linspace(-3, 3, 101, dtype=torch.float64)
+    torch.testing.assert_close(plain(case)(x), eager(case)(x))
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_the_order_of_a_number_and_a_tensor_does_not_matter(op: str) -> None:
+    x = Symbol("x")
+    assert typed(call(op, x, 2), "x", {}) == typed(call(op, 2, x), "x", {})
+
+
+def test_parameters_become_numbers() -> None:
+    source = typed(Symbol("x") * call("exp", Symbol("a")), "x", {"a": Fraction(0)})
+    assert source == "def plain(x):\n    v1 = x * 1\n    return v1"
+
+
+def test_cases_survive_json() -> None:
+    for case in CASES.values():
+        assert Case.from_json(json.loads(json.dumps(asdict(case)))) == case
+
+
+def test_rows_hold_times_errors_and_fractions() -> None:
+    package = load(ROOT / "generated")
+    for offset, n in ((0, 64), (1, 333)):
+        rows = measure.throughput(CASES["mish"], package, "float32", n, offset, CPU, ("dslgen", "eager"))
+        assert [row["kind"] for row in rows] == ["value", "gradient"]
+        for row in rows:
+            assert measure.wrong(row) is None
+            assert row["fraction"] == row["roof"] / row["ms"]["dslgen"] > 0
+            assert set(row["ms"]) == {"dslgen", "eager"}
+            assert not row["failed"]
+
+
+def test_a_wrong_result_is_found() -> None:
+    row = {"name": "f", "dtype": "float32", "kind": "value", "n": 2, "offset": 0, "failed": {}}
+    assert measure.wrong(row | {"error": {"dslgen": 1e-7}}) is None
+    assert "off by" in str(measure.wrong(row | {"error": {"dslgen": 1e-3}}))
+    assert "off by" in str(measure.wrong(row | {"error": {"dslgen": math.nan}}))
+    assert measure._error(torch.tensor([1.0, math.nan]), torch.ones(2, dtype=torch.float64)) == math.inf
+
+
+def test_a_run_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "out" / "speed.json"
+    options = Options("cpu", ("float32",), 256, ("relu",), 10, json=file)
+    assert run([CASES["relu"]], ROOT / "generated", options, "the command") == 0
+    found = json.loads(file.read_text())
+    assert found["command"] == "the command"
+    assert found["environment"]["torch"] == torch.__version__
+    assert [row["n"] for row in found["sweep"]] == [1024, 1024, 255, 255, 256, 256, 255, 255]
+    assert len(found["throughput"]) == 2
+    assert len(found["host"][0]["dslgen"]) == 3
+    assert "relu" in capsys.readouterr().out
+
+
+def test_means_compare_like_with_like() -> None:
+    rows = [
+        {"dtype": "float32", "kind": "value", "ms": {"dslgen": 1.0, "eager": 2.0, "compile": 1.0}},
+        {"dtype": "float32", "kind": "value", "ms": {"dslgen": 1.0, "eager": 8.0}},
+    ]
+    assert means(rows) == {("float32", "value"): {"eager": pytest.approx(4.0), "compile": 1.0}}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_message_says_what_to_do() -> None:
+    with pytest.raises(NoDevice, match="--device cpu"):
+        device(None)
+    with pytest.raises(NoDevice, match="cuda"):
+        device("cuda")
+    assert device("cpu") == CPU
