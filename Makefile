@@ -32,6 +32,7 @@ demo: build ## Show the main job: specs, kernels, results against exact values a
 
 test: lint ## Run every check: what `lint` runs, then all tests.
 	$(BIN)/dslgen build --check
+	$(BIN)/dslgen certify --check
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 plugins: setup $(PLUGINS)/.installed ## Check docs/plugins.md with the libraries it is about, in .venv-plugins/.

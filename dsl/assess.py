@@ -7,14 +7,15 @@ them gives, as they come. Compiling happens here; torch and Triton run in proces
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dsl import certificate as certificates
 from dsl.activation import Activation
@@ -22,6 +23,10 @@ from dsl.build import BuildError, code_digest
 from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
 from dsl.errors import SpecErrors
 from dsl.files import read_text, write_atomic
+from dsl.settings import Setting, settings
+
+Function = Callable[[Any], Any]
+"""Arrays to arrays."""
 
 SAMPLES = 20_000
 """Points to try in float32 and in float64, beside those that are always tried."""
@@ -40,10 +45,8 @@ class Job:
 
     def certificate(self, samples: int, rows: Sequence[Row]) -> Certificate:
         """The certificate that rows make."""
-        values = certificates.defaults(self.activation) or {}
-        return Certificate(
-            self.activation.name, self.digest, samples, certificates.show_parameters(values), tuple(rows)
-        )
+        measured_at = certificates.show_settings(settings(self.activation))
+        return Certificate(self.activation.name, self.digest, samples, measured_at, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,17 @@ def findings(held: Sequence[Certificate], activations: Sequence[Activation]) -> 
 
 
 def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
-    """What certificates are to be made of: the activations whose parameters all have defaults, compiled."""
-    return tuple(_job(each) for each in activations if certificates.defaults(each) is not None)
+    """What certificates are to be made of: activations, compiled.
+
+    Raises `BuildError` for one whose `require` clauses no values were found to keep.
+    """
+    for each in activations:
+        if not settings(each):
+            raise BuildError(
+                f"{each.path}: '{each.name}' cannot be certified: no parameters were found that "
+                "`require` allows; give them defaults"
+            )
+    return tuple(map(_job, activations))
 
 
 def _job(activation: Activation) -> Job:
@@ -215,42 +227,82 @@ def _start(folder: str, specs: tuple[str, ...]) -> None:
 def _measure(name: str, kind: str, dtype: str, samples: int) -> tuple[Row, ...]:
     """The rows of the kernel and of the formula, in one dtype, of the value or the gradient."""
     from dsl import interpret
+
+    activation = _activations[name]
+    rows: dict[str, Row] = {}
+    for number, setting in enumerate(settings(activation)):
+        given = {key: float(value) for key, value in setting.items()}
+        makers = {
+            "kernel": interpret.kernel(name, kind, dtype, given),
+            "formula": interpret.formula(name, kind, dtype, given),
+        }
+        shown = certificates.show_parameters(setting) if number else ""
+        for row in _compared(activation, kind, dtype, setting, makers, samples, shown):
+            rows[row.by] = _worse(rows[row.by], row) if row.by in rows else row
+    return tuple(rows.values())
+
+
+OTHER_SETTINGS = 8
+"""At other settings than the first, one in so many points is tried."""
+
+
+def _compared(
+    activation: Activation,
+    kind: str,
+    dtype: str,
+    setting: Setting,
+    makers: Mapping[str, Function],
+    samples: int,
+    shown: str,
+) -> Iterator[Row]:
+    """A row for each maker, at one setting; `shown` is empty for the first."""
     from dsl.certify import around_worst, truth
     from dsl.certify import measure as compare
     from dsl.pipeline import derive
 
-    activation = _activations[name]
-    parameters = certificates.defaults(activation) or {}
     root = activation.body if kind == "value" else derive(activation)[1]
-    known = truth(root, activation.input, dtype, parameters, samples)
-    given = {key: float(value) for key, value in parameters.items()}
-    makers = {
-        "kernel": interpret.kernel(name, kind, dtype),
-        "formula": interpret.formula(name, kind, dtype, given),
-    }
+    count = samples // OTHER_SETTINGS if shown else samples
+    known = truth(root, activation.input, dtype, setting, count, every=not shown)
     allowed = certificates.bound(activation.accuracy, dtype, kind)
-    rows = []
     for by, function in makers.items():
         found = compare(function, known)
         first = found.failures[0] if found.failures else None
         broken = found.worst_ulp > allowed
-        rows.append(
-            Row(
-                by,
-                dtype,
-                kind,
-                certificates.round_up(found.worst_ulp),
-                found.worst_input,
-                found.tried,
-                found.exhaustive,
-                None if found.near_roots is None else certificates.round_up(found.near_roots),
-                found.near_roots_input,
-                found.flushed,
-                found.signs,
-                found.undecided,
-                found.failed,
-                None if first is None else (first.input, first.got, first.exact),
-                around_worst(function, known, found.worst_input, allowed) if broken else None,
-            )
+        yield Row(
+            by,
+            dtype,
+            kind,
+            certificates.round_up(found.worst_ulp),
+            found.worst_input,
+            found.tried,
+            found.exhaustive,
+            None if found.near_roots is None else certificates.round_up(found.near_roots),
+            found.near_roots_input,
+            found.flushed,
+            found.signs,
+            found.undecided,
+            found.failed,
+            None if first is None else (first.input, first.got, first.exact),
+            around_worst(function, known, found.worst_input, allowed) if broken else None,
+            shown,
         )
-    return tuple(rows)
+
+
+def _worse(one: Row, other: Row) -> Row:
+    """Two settings' rows as one: the worst error of both, all counts, what was tried at the first setting."""
+    worst = max(one, other, key=lambda row: row.worst_ulp)
+    near = max(one, other, key=lambda row: -1.0 if row.near_roots is None else row.near_roots)
+    failed = one if one.failed or not other.failed else other
+    return replace(
+        worst,
+        tried=one.tried + other.tried,
+        exhaustive=one.exhaustive,
+        near_roots=near.near_roots,
+        near_roots_input=near.near_roots_input,
+        flushed=one.flushed + other.flushed,
+        signs=one.signs + other.signs,
+        undecided=one.undecided + other.undecided,
+        failed=one.failed + other.failed,
+        failure=failed.failure,
+        parameters=failed.parameters if one.failed or other.failed else worst.parameters,
+    )

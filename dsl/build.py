@@ -26,6 +26,7 @@ from dsl.files import read_text, write_atomic
 from dsl.parallel import in_order
 from dsl.program import Program
 from dsl.project import read_project
+from dsl.settings import settings
 
 LINE_LENGTH = 110
 
@@ -210,8 +211,8 @@ def code_digest(activation: Activation, program: Program) -> str:
     """What a certificate of an activation must be for: its code, and the building blocks."""
     from dsl.targets import computations, support_files
 
-    values = certificates.defaults(activation) or {}
-    return digest(computations(activation, program), support_files()["_math.py"], values)
+    measured_at = certificates.show_settings(settings(activation) or [{}])
+    return digest(computations(activation, program), support_files()["_math.py"], measured_at)
 
 
 def _black(text: str) -> str:

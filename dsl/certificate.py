@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dsl.activation import Activation, Bound
+from dsl.activation import Bound
 from dsl.files import read_text
 from dsl.show import show_number
 
@@ -54,7 +54,7 @@ class Row:
 
     As in `dsl.certify.Measurement`. `failure` is the first NaN or infinity in a wrong place, as input,
     computed and exact value; `interval` is where the errors around the worst one broke the bound that stood
-    when they were measured.
+    when they were measured. `parameters` is the setting of the worst error, if that is not the defaults.
     """
 
     by: str
@@ -72,6 +72,7 @@ class Row:
     failed: int = 0
     failure: tuple[float, ...] | None = None
     interval: tuple[float, ...] | None = None
+    parameters: str = ""
 
     @property
     def tries(self) -> str:
@@ -94,13 +95,6 @@ class Certificate:
         return next((row for row in self.rows if (row.by, row.dtype, row.kind) == (by, dtype, kind)), None)
 
 
-def defaults(activation: Activation) -> dict[str, Fraction] | None:
-    """The parameters' defaults, at which errors are measured; None where a parameter has none."""
-    values = {parameter.name: parameter.default for parameter in activation.parameters}
-    known = {name: value for name, value in values.items() if value is not None}
-    return known if len(known) == len(values) else None
-
-
 def show_parameters(values: Mapping[str, Fraction]) -> str:
     """Parameters as text.
 
@@ -112,6 +106,19 @@ def show_parameters(values: Mapping[str, Fraction]) -> str:
 
 def _decimal(value: Fraction) -> str:
     return show_number(value) if value.denominator < 10**9 else repr(float(value))
+
+
+def show_settings(settings: Sequence[Mapping[str, Fraction]]) -> str:
+    """The settings that errors were measured at: the first whole, of others what is different.
+
+    >>> show_settings([{"a": Fraction(1), "b": Fraction(20)}, {"a": Fraction(-1), "b": Fraction(20)}])
+    'a = 1, b = 20; also a = -1'
+    """
+    first, *others = settings
+    changes = [
+        show_parameters({key: value for key, value in each.items() if first[key] != value}) for each in others
+    ]
+    return "; also ".join([show_parameters(first), *([", or ".join(changes)] if changes else [])])
 
 
 def round_up(value: float) -> float:
@@ -197,7 +204,7 @@ def _certificate(name: str, entry: Mapping[str, Any]) -> Certificate:
     return Certificate(name, entry["digest"], entry["samples"], entry["parameters"], rows)
 
 
-_WORDS = ("by", "dtype", "kind")
+_WORDS = ("by", "dtype", "kind", "parameters")
 
 
 def _decode(key: str, value: Any) -> Any:
@@ -218,14 +225,16 @@ def accuracy(certificate: Certificate) -> str:
     for dtype in DTYPES:
         for kind in KINDS:
             found = [certificate.row(by, dtype, kind) for by in MAKERS]
-            cells = [
-                "" if row is None else f"{_ulps(row.worst_ulp)} at {_short(row.worst_input)}" for row in found
-            ]
+            cells = ["" if row is None else _worst(row) for row in found]
             label = "derivative" if kind == "gradient" else kind
             lines.append(_line((label, dtype, *cells), widths))
     lines.append("")
     lines += _notes(certificate)
     return "\n".join(lines)
+
+
+def _worst(row: Row) -> str:
+    return f"{_ulps(row.worst_ulp)} at {_short(row.worst_input)}{'*' if row.parameters else ''}"
 
 
 def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
@@ -241,7 +250,8 @@ def _notes(certificate: Certificate) -> Iterator[str]:
     else:
         yield "Tried: every 16-bit input."
     if certificate.parameters:
-        yield f"With {certificate.parameters}."
+        starred = " (*)" if any(row.parameters for row in certificate.rows) else ""
+        yield f"With {certificate.parameters}{starred}."
     for row in certificate.rows:
         if row.by == "kernel" and row.dtype == "float32" and row.near_roots:
             what = "derivative" if row.kind == "gradient" else "value"
@@ -269,6 +279,8 @@ def table(certificate: Certificate) -> str:
             )
             if count
         ]
+        if row.parameters:
+            extra.insert(0, f"with {row.parameters}")
         if row.near_roots:
             extra.insert(0, f"near roots {_ulps(row.near_roots)} * {HALF_EPSILON[row.dtype]}")
         place = f"{_ulps(row.worst_ulp)} ulp at {_short(row.worst_input)}"
@@ -349,7 +361,8 @@ def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
     if row.worst_ulp > allowed:
         low, high = row.interval or (row.worst_input,) * 2
         around = f"; the bound is broken between {low:.9g} and {high:.9g}" if low < high else ""
-        yield f"{what}: {_ulps(row.worst_ulp)} ulp at {row.worst_input!r}, bound {allowed:g}{around}"
+        given = f" with {row.parameters}" if row.parameters else ""
+        yield f"{what}: {_ulps(row.worst_ulp)} ulp at {row.worst_input!r}{given}, bound {allowed:g}{around}"
     if row.near_roots is not None and row.near_roots > NEAR_ROOTS[row.dtype]:
         unit = HALF_EPSILON[row.dtype]
         yield (

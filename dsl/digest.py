@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 
 
-def digest(code: str, support: str, parameters: Mapping[str, Fraction]) -> str:
+def digest(code: str, support: str, parameters: str) -> str:
     """What a certificate is for: the kernels and formulas, the blocks that they call, the parameters.
 
     Of the building blocks' text, `support`, only what the code calls counts, and what that calls in turn.
     """
-    given = repr([(name, str(value)) for name, value in parameters.items()])
-    return sha256("\0".join((code, *_called(code, support), given)).encode()).hexdigest()[:32]
+    return sha256("\0".join((code, *_called(code, support), parameters)).encode()).hexdigest()[:32]
 
 
 def _called(code: str, support: str) -> Iterator[str]:

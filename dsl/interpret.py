@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 PLACES = {"value": "_formula", "gradient": "_grad_formula"}
 """What an operator calls its formulas, by kind."""
 
+EMPTY: Mapping[str, float] = {}
+
 _packages: list[ModuleType] = []
 
 
@@ -34,15 +36,17 @@ def start(folder: str, package: str) -> None:
     _packages.append(importlib.import_module(package))
 
 
-def kernel(name: str, kind: str, dtype: str) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
-    """An activation or its gradient, by the kernels, with the parameters' defaults."""
+def kernel(
+    name: str, kind: str, dtype: str, parameters: Mapping[str, float] = EMPTY
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """An activation or its gradient, by the kernels; without `parameters`, at their defaults."""
     import torch
 
     function = getattr(importlib.import_module(f"{_packages[0].__name__}.{name}"), name)
 
     def run(points: NDArray[Any]) -> NDArray[np.float64]:
         x = torch.from_numpy(points.astype(np.float64)).to(getattr(torch, dtype))
-        y = function(x.requires_grad_(kind == "gradient"))
+        y = function(x.requires_grad_(kind == "gradient"), *parameters.values())
         if kind == "gradient":
             (y,) = torch.autograd.grad(y, x, torch.ones_like(y))
         result: NDArray[np.float64] = y.detach().double().numpy()

@@ -22,15 +22,17 @@ STEPS = 24
 _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne", "max", "min")
 
 
-def sample(fmt: Format, count: int, interest: Iterable[float] = (), seed: int = 0) -> Array:
+def sample(
+    fmt: Format, count: int, interest: Iterable[float] = (), seed: int = 0, every: bool = True
+) -> Array:
     """At least about `count` points: every value of a 16-bit format; else a mixture, reproducible by `seed`.
 
     A fourth is uniform over bit patterns, so over all exponents; half is dense where activations move,
     2**-30 to 2**10; the rest is uniform in [-24, 24]. Added to these are the neighbourhoods of small
     integers, of their halves and of the points of interest, the powers of two, the subnormals' ends and the
-    extremes.
+    extremes. Without `every`, 16-bit formats are sampled, too.
     """
-    if fmt.bits <= 16:
+    if fmt.bits <= 16 and every:
         return _tidy(fmt.every_value())
     rng = np.random.default_rng(seed)
     top = int(fmt.order(np.array([np.inf]))[0])

@@ -35,6 +35,9 @@ TOLERATED = 24.0
 WANTED = 4.0
 """Roundings that it may be wrong by where the patch ends."""
 
+MARGIN = Fraction(5, 4)
+"""How much wider a patch is than the points say: between them errors are worse."""
+
 WIDEST = Fraction(2)
 """The widest interval is |x| < 2."""
 
@@ -103,7 +106,7 @@ def _radius(root: Expr, f: Exact, input: str) -> Fraction | None:
     first = next((k for k in reversed(EXPONENTS) if errors[k] > WANTED), EXPONENTS[-1])
     for k in reversed([k for k in EXPONENTS if k < first]):
         if errors[k] <= WANTED:
-            radius: Fraction = max(STEPS[0] / 2**k, NARROWEST)
+            radius: Fraction = max(MARGIN * STEPS[0] / 2**k, NARROWEST)
             return radius
     return WIDEST
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from dsl import certificate
 from dsl.certify import measure
 from dsl.ulp import FORMATS
 from tests.kernels import shipped, worker
@@ -19,59 +20,37 @@ from tests.kernels.layouts import Recipe, recipes
 
 Interpreter = Callable[..., Any]
 
-BOUNDS = {
-    ("float16", "value"): 1.0,
-    ("bfloat16", "value"): 1.0,
-    ("float32", "value"): 8.0,
-    ("float64", "value"): 8.0,
-    ("float16", "gradient"): 1.5,
-    ("bfloat16", "gradient"): 1.5,
-    ("float32", "gradient"): 16.0,
-    ("float64", "gradient"): 16.0,
-}
-"""The greatest errors in ulps, away from roots."""
-NEAR_ROOTS = {"float16": 2.0, "bfloat16": 2.0, "float32": 16.0, "float64": 16.0}
-"""The greatest errors next to a root, in halves of epsilon."""
 COUNT = {"float16": 0, "bfloat16": 0, "float32": 3000, "float64": 500}
 """Points to try beside those that are always tried; of 16-bit types every value is."""
 
-SHORT: dict[tuple[str, str], tuple[tuple[str, ...], str]] = {
-    ("snake", "gradient"): (("float32", "float64"), "hundreds of ulps around its double roots"),
-}
-"""What does not yet meet the bounds, in which dtypes, and why."""
 
-
-def cases() -> Iterator[Any]:
-    for name in shipped.ACTIVATIONS:
-        for kind in shipped.KINDS:
-            dtypes, reason = SHORT.get((name, kind), ((), ""))
-            for dtype in shipped.DTYPES:
-                marks = (
-                    (pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason),)
-                    if dtype in dtypes
-                    else ()
-                )
-                yield pytest.param(name, kind, dtype, marks=marks)
-
-
-@pytest.mark.parametrize(("name", "kind", "dtype"), list(cases()))
-def test_accuracy(name: str, kind: str, dtype: str, interpreter: Interpreter, truths: Path) -> None:
+@pytest.mark.parametrize("by", certificate.MAKERS)
+@pytest.mark.parametrize("dtype", shipped.DTYPES)
+@pytest.mark.parametrize("kind", shipped.KINDS)
+@pytest.mark.parametrize("name", shipped.ACTIVATIONS)
+def test_accuracy(name: str, kind: str, dtype: str, by: str, interpreter: Interpreter, truths: Path) -> None:
     """Every 16-bit input, and some thousands of the others: errors, NaN, infinities, zeros' signs.
 
-    A zero in the place of a subnormal result is no error.
+    The bounds are those of `dslgen certify`. A zero in the place of a subnormal result is no error.
     """
     known = shipped.exact(name, kind, dtype, COUNT[dtype], truths)
+    defaults = tuple(map(float, shipped.defaults(name).values()))
+    maker = {
+        "kernel": (worker.evaluate, ()),
+        "formula": (worker.evaluate_formula, (defaults,)),
+    }
 
-    def kernel(points: NDArray[Any]) -> NDArray[Any]:
-        found: NDArray[Any] = interpreter(worker.evaluate, name, kind, dtype, points.astype(np.float64))
+    def function(points: NDArray[Any]) -> NDArray[Any]:
+        evaluate, more = maker[by]
+        found: NDArray[Any] = interpreter(evaluate, name, kind, dtype, points.astype(np.float64), *more)
         return found
 
     with np.errstate(all="ignore"):
-        found = measure(kernel, known, search=False)
+        found = measure(function, known, search=False)
     wrong = [name for name in ("failed", "signs", "undecided") if getattr(found, name)]
-    if found.worst_ulp > BOUNDS[dtype, kind]:
+    if found.worst_ulp > certificate.bound(shipped.ACTIVATIONS[name].accuracy, dtype, kind):
         wrong.append("worst_ulp")
-    if found.near_roots is not None and found.near_roots > NEAR_ROOTS[dtype]:
+    if found.near_roots is not None and found.near_roots > certificate.NEAR_ROOTS[dtype]:
         wrong.append("near_roots")
     assert not wrong, f"{found} {found.failures[:3]}"
 

@@ -57,6 +57,21 @@ def evaluate(name: str, kind: str, dtype: str, points: NDArray[np.float64]) -> N
     return result
 
 
+def evaluate_formula(
+    name: str, kind: str, dtype: str, points: NDArray[np.float64], parameters: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """An activation or its gradient at points, by the formulas."""
+    formula = _formula(name, kind)
+    wide = torch.float64 if dtype == "float64" else torch.float32
+    x = torch.from_numpy(points).to(getattr(torch, dtype)).to(wide)
+    return _array(formula(x, *parameters).to(getattr(torch, dtype)))
+
+
+def _formula(name: str, kind: str) -> Any:
+    suffix = "_formula" if kind == "value" else "_grad_formula"
+    return getattr(importlib.import_module(f"{PACKAGE}.{name}"), f"_{name}{suffix}")
+
+
 def against_formula(
     name: str, dtype: str, recipe: Recipe, grad_recipe: Recipe, parameters: Sequence[float], seed: int
 ) -> dict[str, Any]:
@@ -70,10 +85,9 @@ def against_formula(
     upstream = lay_out(grad_recipe, kind, generator)
     y = getattr(_acts[0], name)(x, *parameters)
     (dx,) = torch.autograd.grad(y, x, upstream)
-    module = importlib.import_module(f"{PACKAGE}.{name}")
     wide = x.detach().double().contiguous()
-    value = getattr(module, f"_{name}_formula")(wide, *parameters)
-    slope = getattr(module, f"_{name}_grad_formula")(wide, *parameters) * upstream.double().contiguous()
+    value = _formula(name, "value")(wide, *parameters)
+    slope = _formula(name, "gradient")(wide, *parameters) * upstream.double().contiguous()
     plain = torch.empty_like(x.detach())
     return {
         "value": _array(y),
