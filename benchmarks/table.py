@@ -1,10 +1,10 @@
-"""The figures of docs/performance.md and its picture, from what was measured.
+"""The figures of docs/performance.md and docs/accuracy.md and the picture, from what was measured.
 
-In: what `dslgen bench --json`, `gpu_check.py --json` and `build_speed.py --json` wrote. Out: the parts
-of the page between its marks, written in place, and docs/roof.svg if sizes were swept (which needs
+In: what `dslgen bench --json`, `build_speed.py --json`, `every_input.py --json` and `strangers.py` wrote. Out:
+the parts of the pages between their marks, written in place, and docs/roof.svg if sizes were swept (which needs
 matplotlib). With `--print`, the text alone on standard output.
 
-    python benchmarks/table.py benchmarks/results/speed-h200.json benchmarks/results/h200.json
+    python benchmarks/table.py benchmarks/results/*.json
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from statistics import geometric_mean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "accuracy.md")
 PICTURE = ROOT / "docs" / "roof.svg"
+DTYPES = ("float32", "float16", "bfloat16")
 KINDS = ("value", "gradient")
 FOUND = dict[str, Any]
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--print", action="store_true", dest="only_print")
     given = parser.parse_args(arguments)
-    page = PAGE.read_text(encoding="utf-8")
+    pages = {page: page.read_text(encoding="utf-8") for page in PAGES}
     for file in given.files:
         found = json.loads(file.read_text(encoding="utf-8"))
         for part, make in PARTS.items():
@@ -38,14 +39,15 @@ def main(arguments: Sequence[str]) -> None:
                 text = "\n".join(make(found))
                 if given.only_print:
                     print(text, end="\n\n")
-                else:
-                    page = between_marks(page, part, text)
+                    continue
+                (page,) = (page for page, content in pages.items() if f"<!-- {part} -->" in content)
+                pages[page] = between_marks(pages[page], part, text)
         if found.get("sweep") and not given.only_print:
             from roof import draw
 
             draw(found, PICTURE)
-    if not given.only_print:
-        PAGE.write_text(page, encoding="utf-8")
+    for page, content in () if given.only_print else pages.items():
+        page.write_text(content, encoding="utf-8")
 
 
 def between_marks(page: str, part: str, text: str) -> str:
@@ -56,7 +58,7 @@ def between_marks(page: str, part: str, text: str) -> str:
     """
     begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
     if page.count(begin) != 1 or page.count(end) != 1:
-        sys.exit(f"{PAGE.name} has no marks {begin} and {end}, once each")
+        sys.exit(f"a page has no marks {begin} and {end}, once each")
     before, _, rest = page.partition(begin)
     return f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}"
 
@@ -147,15 +149,52 @@ def builds(found: FOUND) -> Iterator[str]:
         yield f"| {row['what']} | {row['seconds']:.3g} | {row['cpu']:.3g} | {row.get('reach', '')} |"
 
 
-def accuracy(found: FOUND) -> Iterator[str]:
-    """Worst errors in ulps, value / gradient."""
-    dtypes = ("float16", "bfloat16", "float32", "float64")
-    rows = {(row["name"], row["dtype"], row["kind"]): row for row in found["accuracy"]}
-    yield "| ulp, value / gradient | " + " | ".join(dtypes) + " |"
-    yield "|---|" + "---|" * len(dtypes)
-    for name in sorted({row["name"] for row in found["accuracy"]}):
-        cells = [" / ".join(f"{rows[name, dtype, kind]['ulp']:.3g}" for kind in KINDS) for dtype in dtypes]
-        yield f"| {name} | " + " | ".join(cells) + " |"
+def every_input(found: FOUND) -> Iterator[str]:
+    """Worst errors in ulps, value / gradient, ours beside PyTorch's."""
+    rows = {
+        (row["name"], row["dtype"], row["kind"], row["by"] == "ours"): row for row in found["every input"]
+    }
+    names = list(dict.fromkeys(row["name"] for row in found["every input"]))
+    yield f"{found['device']}, torch {found['torch']}, triton {found['triton']}: `{found['command']}`."
+    yield ""
+    heads = [f"{dtype}, {who}" for dtype in DTYPES for who in ("ours", "PyTorch")]
+    yield f"| ulp, value / gradient | {' | '.join(heads)} |"
+    yield "|---" * (len(heads) + 1) + "|"
+    for name in names:
+        cells = [
+            " / ".join(_error(rows.get((name, dtype, kind, ours))) for kind in KINDS)
+            for dtype in DTYPES
+            for ours in (True, False)
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _error(row: dict[str, Any] | None) -> str:
+    """The worst error; NaN where a NaN or an infinity stands in a wrong place."""
+    if row is None:
+        return "-"
+    error = max(float(row["ulp"]), float(row["near roots"] or 0))
+    text = f"{error:.3g}" if error < 1000 else f"{error:.1e}".replace("e+0", "e")
+    return f"{text}, NaN" if row["wrong"] else text
+
+
+def strangers(found: FOUND) -> Iterator[str]:
+    """Worst errors of the sixty formulas, what is beyond reach in bold."""
+    columns = ("float32 value", "float32 gradient", "bfloat16 value", "bfloat16 gradient")
+    reach = {"float32 value": 8.0, "float32 gradient": 16.0}
+    yield f"| ulp | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for name, row in found["formulas"].items():
+        cells = []
+        for column in columns:
+            cell = row.get(column)
+            if cell is None:
+                cells.append("**not built**")
+                continue
+            text = "wrong NaN" if cell["failed"] else f"{cell['ulp']:.3g}"
+            fine = not cell["failed"] and cell["ulp"] <= reach.get(column, 1.0)
+            cells.append(text if fine else f"**{text}**")
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 PARTS: dict[str, Callable[[FOUND], Iterator[str]]] = {
@@ -163,7 +202,8 @@ PARTS: dict[str, Callable[[FOUND], Iterator[str]]] = {
     "host": host,
     "sweep": odd,
     "builds": builds,
-    "accuracy": accuracy,
+    "every input": every_input,
+    "formulas": strangers,
 }
 """The parts of the page by the key of their rows in the files."""
 

@@ -27,6 +27,20 @@ SMALLEST_NORMAL = 2.0**-126
 Reference = Callable[..., torch.Tensor]
 
 
+def load() -> Any:
+    """The building blocks."""
+    spec = importlib.util.spec_from_file_location("building_blocks", MATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["building_blocks"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+blocks = load()
+
+
 @triton.jit
 def unary(X, OUT, function: tl.constexpr, fast: tl.constexpr, SIZE: tl.constexpr):
     i = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
@@ -45,6 +59,11 @@ def untiered(X, Y, OUT, function: tl.constexpr, SIZE: tl.constexpr):
     tl.store(OUT + i, function(tl.load(X + i), tl.load(Y + i)))
 
 
+@triton.jit
+def exp_factors(u, fast: tl.constexpr):
+    return blocks.exp_high(u, fast) * blocks.exp_low(u, fast)
+
+
 def everything(x: torch.Tensor) -> torch.Tensor:
     """Every input counts."""
     return torch.ones_like(x, dtype=torch.bool)
@@ -53,6 +72,11 @@ def everything(x: torch.Tensor) -> torch.Tensor:
 def not_negative(x: torch.Tensor) -> torch.Tensor:
     """The inputs of erfcx, NaN among them."""
     return ~(x < 0)
+
+
+def not_positive(x: torch.Tensor) -> torch.Tensor:
+    """The inputs of exp_high and exp_low, NaN among them."""
+    return ~(x > 0)
 
 
 def in_unit(x: torch.Tensor) -> torch.Tensor:
@@ -69,6 +93,7 @@ def cbrt(x: torch.Tensor) -> torch.Tensor:
 
 UNARY: dict[str, tuple[Reference, Reference]] = {
     "exp": (torch.exp, everything),
+    "exp_factors": (torch.exp, not_positive),
     "expm1": (torch.expm1, everything),
     "log": (torch.log, everything),
     "log1p": (torch.log1p, everything),
@@ -184,20 +209,8 @@ def scan_binary(blocks: Any, name: str, fast: bool) -> dict[str, Any]:
     return tally.result()
 
 
-def load() -> Any:
-    """The building blocks."""
-    spec = importlib.util.spec_from_file_location("building_blocks", MATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["building_blocks"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def main(names: list[str]) -> None:
     """Scans all, prints each as it is done, and writes the results."""
-    blocks = load()
     results: dict[str, Any] = {
         "command": "python benchmarks/blocks/scan_blocks.py",
         "device": torch.cuda.get_device_name(),
@@ -208,7 +221,7 @@ def main(names: list[str]) -> None:
         for name in [*UNARY, "ratio", "pow", "exp_sum", "product_error"]:
             began = time.perf_counter()
             if name in UNARY:
-                found = scan_unary(getattr(blocks, name), *UNARY[name], fast)
+                found = scan_unary(getattr(blocks, name, exp_factors), *UNARY[name], fast)
             else:
                 found = scan_binary(blocks, name, fast)
             label = f"{name}, fast" if fast else name
