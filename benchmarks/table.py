@@ -1,8 +1,8 @@
 """The figures of docs/performance.md and docs/accuracy.md and the picture, from what was measured.
 
-In: what `dslgen bench --json`, `build_speed.py --json`, `every_input.py --json` and `strangers.py` wrote. Out:
-the parts of the pages between their marks, written in place, and docs/roof.svg if sizes were swept (which needs
-matplotlib). With `--print`, the text alone on standard output.
+In: what `dslgen bench --json`, `build_speed.py --json`, `every_input.py --json` and `strangers.py` wrote.
+Out: the parts of the pages between their marks, written in place, and docs/roof.svg if sizes were swept
+(which needs matplotlib). With `--print`, the text alone on standard output.
 
     python benchmarks/table.py benchmarks/results/*.json
 """
