@@ -121,11 +121,13 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
 
 @cli.command()
 @click.argument("spec")
+@click.option("--target", help="Compile for this GPU, sm_90 or the like, and say what the kernels cost.")
 @_ERROR_FORMAT
-def explain(spec: str, error_format: str) -> None:
+def explain(spec: str, target: str | None, error_format: str) -> None:
     """Tell how a definition became what it is: what was naive, where it failed, what mended it.
 
     SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
+    With --target, which takes torch and Triton but no GPU, what that costs in instructions, too.
     """
     from dsl.errors import CODES
 
@@ -135,8 +137,19 @@ def explain(spec: str, error_format: str) -> None:
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
+    chosen = _select(spec)
+    cost: dict[str, str] = {}
+    if target is not None:
+        _need("torch", "triton")
+        from dsl.cost import costs
+        from dsl.inspect import UnknownTarget
+
+        try:
+            cost = costs(chosen, target)
+        except UnknownTarget as error:
+            raise click.UsageError(str(error)) from None
     held = read_lock(_config().lock)
-    click.echo("\n\n\n".join(tell(each, held.get(each.name)) for each in _select(spec)))
+    click.echo("\n\n\n".join(tell(each, held.get(each.name), cost.get(each.name, "")) for each in chosen))
 
 
 @cli.command()

@@ -36,8 +36,8 @@ GAP = 40
 """So many probes between two bad ones may happen to be good without ending an interval."""
 
 
-def explain(activation: Activation, certificate: Certificate | None = None) -> str:
-    """The derivation of an activation's program, as text."""
+def explain(activation: Activation, certificate: Certificate | None = None, cost: str = "") -> str:
+    """The derivation of an activation's program, as text; `cost` says what its kernels cost, if known."""
     stages = compile_activation(activation)
     sections = (
         ("Spec", show_activation(activation)),
@@ -45,6 +45,7 @@ def explain(activation: Activation, certificate: Certificate | None = None) -> s
         ("Rules that fired", report.rewrites(stages.program)),
         ("Polynomials and ends", "\n".join(_patches(stages))),
         ("Program", _program(stages.program)),
+        *([("Cost", cost)] if cost else []),
         ("Certificate", _certified(activation, stages.program, certificate)),
     )
     return "\n\n".join(f"{title}\n{textwrap.indent(text, '    ')}" for title, text in sections)

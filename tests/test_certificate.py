@@ -219,6 +219,28 @@ def test_explain_tells_the_derivation(project: Path, capsys: pytest.CaptureFixtu
     assert "unknown function" in capsys.readouterr().out
 
 
+def test_explain_says_what_kernels_cost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", "half", "--target", "sm_90") == 0
+    text = capsys.readouterr().out
+    (line,) = (line for line in text.splitlines() if "float32 value" in line and "instructions" in line)
+    assert 3 < float(line.split()[2]) < 8  # a load, a product, a store, addresses
+    assert run("explain", "half", "--target", "h100") == 2
+    assert "sm_90" in capsys.readouterr().err
+
+
+def test_parameters_are_certified_at_several_settings(project: Path) -> None:
+    (project / "specs/a.act").write_text("ramp(x; slope) = max(x, 0) * slope\n  require slope < 3\n")
+    assert run("certify", "--samples", "400") == 0
+    held = read_lock(Path("certificates.json"))["ramp"]
+    assert held.parameters == "slope = 1; also slope = 0.25, or slope = -1"
+
+
+def test_what_cannot_be_certified_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "specs/a.act").write_text("narrow(x; c) = c * x\n  require c > 17\n")
+    assert run("certify") == 1
+    assert "no parameters were found" in capsys.readouterr().err
+
+
 def test_a_build_that_changes_nothing_imports_no_mathematics(project: Path) -> None:
     hold(replace(HELD, digest=digest()))
     build(SPECS, Path("generated"), lock=Path("certificates.json"))
