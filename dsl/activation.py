@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations_with_replacement
 
 from dsl.expr import Expr
 
@@ -60,7 +61,21 @@ class Activation:
     path: str = ""
 
     @property
+    def joint(self) -> bool:
+        """Whether there are several inputs."""
+        return len(self.inputs) > 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the value and its derivatives are called where the compiler's stages are shown."""
+        if not self.joint:
+            return "value", "gradient", "curvature"
+        first = [f"gradient_{name}" for name in self.inputs]
+        second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(self.inputs, 2)]
+        return "value", *first, *second
+
+    @property
     def input(self) -> str:
-        """The one input of an elementwise activation."""
+        """The input of an activation that has one."""
         (name,) = self.inputs
         return name

@@ -187,12 +187,13 @@ def _inputs(activation: Activation, certificate: Certificate | None) -> str:
 
 
 def _render(activation: Activation, inputs: str, certificate: Certificate | None) -> str:
-    from dsl.pipeline import compile_activation
+    from dsl.pipeline import stages
     from dsl.targets import render
 
     try:
-        program = compile_activation(activation).program
-        return render(activation, program, inputs, _accuracy(activation, program, certificate))
+        program = stages(activation).program
+        accuracy = _accuracy(activation, program, certificate) if isinstance(program, Program) else ""
+        return render(activation, program, inputs, accuracy)
     except SpecErrors:
         raise
     except Exception as error:

@@ -96,7 +96,7 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl import assess
     from dsl.certificate import summary, table
 
-    activations = _project(paths).checked().activations
+    activations = _of_one_input(_project(paths).checked().activations, "certified")
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
@@ -137,7 +137,7 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
-    chosen = _select(spec)
+    chosen = _of_one_input(_select(spec), "explained (dslgen show has its stages)")
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -181,7 +181,7 @@ def bench(
     from dsl.bench.plan import write_plan
 
     config = _config()
-    cases = make_plan(_project(paths).checked().activations)
+    cases = make_plan(_of_one_input(_project(paths).checked().activations, "timed"))
     if plan is not None:
         write_plan(cases, plan)
         return
@@ -376,20 +376,19 @@ def _show_parsed(activation: Activation) -> str:
 
 
 def _show_stage(activation: Activation, stage: str) -> str:
-    from dsl.pipeline import compile_activation
+    from dsl.pipeline import stages
     from dsl.show import show_stage
 
-    return show_stage(activation, getattr(compile_activation(activation), stage))
+    return show_stage(activation, getattr(stages(activation), stage))
 
 
 def _show_program(activation: Activation) -> str:
-    from dsl.pipeline import compile_activation
+    from dsl.pipeline import stages
     from dsl.show import show_function
 
-    program = compile_activation(activation).program
-    functions = (program.forward, program.gradient, program.curvature)
+    program = stages(activation).program
     rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
-    return "\n\n".join([*map(show_function, functions), *(["\n".join(rules)] if rules else [])])
+    return "\n\n".join([*map(show_function, program.functions), *(["\n".join(rules)] if rules else [])])
 
 
 def _show_source(activation: Activation) -> str:
@@ -427,6 +426,14 @@ def _project(paths: tuple[Path, ...]) -> Project:
     if not project.files:
         raise click.UsageError(f"no .act files in {', '.join(map(str, specs))}")
     return project
+
+
+def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
+    """Those of one input; the others are named on stderr, with what is not done to them."""
+    joint = [each.name for each in activations if each.joint]
+    if joint:
+        click.echo(f"of several inputs, and therefore not {done}: {', '.join(joint)}", err=True)
+    return [each for each in activations if not each.joint]
 
 
 def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -83,6 +83,8 @@ def activations(package: ModuleType) -> tuple[str, ...]:
 def kernel(package: ModuleType, name: str, kind: str) -> Any:
     """The kernel of an activation's value or gradient."""
     operator = _module(package, name)._operator
+    if hasattr(operator, "_kernels"):  # of several inputs
+        return operator._kernels[KINDS.index(kind)]
     return {"value": operator._launch, "gradient": operator._launch_grad}[kind]._kernel
 
 
@@ -94,14 +96,20 @@ def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target
     launch = _module(package, "_launch")
     tile, warps = launch._TILE[getattr(torch, dtype)], launch._WARPS
     constants = {"tile": tile, "wide": False, "fast": dtype in ("float16", "bfloat16")}
+    names = function.arg_names
+    counts = ["start", "n"]
+    if "strided" in names:  # several inputs: all of one dense layout, all gradients wanted
+        choice, end = names.index("strided"), names.index("start")
+        counts += names[names.index("columns") : choice]
+        constants |= {"strided": False, **dict.fromkeys(names[choice + 1 : end], True)}
     signature, aligned = {}, []
-    for place, argument in enumerate(function.arg_names):
+    for place, argument in enumerate(names):
         if argument in constants:
             signature[argument] = "constexpr"
         elif argument.endswith("_ptr"):
             signature[argument] = f"*{ELEMENTS[dtype]}"
             aligned.append(place)
-        elif argument in ("start", "n"):
+        elif argument in counts:
             signature[argument] = "i32"
             aligned.append(place)
         else:

@@ -10,19 +10,23 @@ a stabilised form is not a stable derivative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement
 
 from dsl.activation import Activation
 from dsl.derive import derivative
-from dsl.expr import ZERO, Apply, Expr, Number, Symbol
+from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder
 from dsl.ops import where
-from dsl.program import Program
+from dsl.program import JointProgram, Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.guard import propagate_nan, settle_ends, settle_zero
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.roots import patch_elsewhere
 from dsl.rewrite.rules import RULES
+from dsl.rewrite.separate import separate
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.rewrite.tail import settle_tails
@@ -43,8 +47,26 @@ class Stages:
     program: Program
 
 
+@dataclass(frozen=True)
+class JointStages:
+    """What each stage made of an activation of several inputs: the value, the derivatives by each input, and
+    the second derivatives by each pair of inputs.
+    """
+
+    activation: Activation
+    derived: tuple[Expr, ...]
+    simplified: tuple[Expr, ...]
+    stabilised: tuple[Expr, ...]
+    program: JointProgram
+
+
+def stages(activation: Activation) -> Stages | JointStages:
+    """Run every stage, whatever the number of inputs."""
+    return compile_joint(activation) if activation.joint else compile_activation(activation)
+
+
 def compile_activation(activation: Activation) -> Stages:
-    """Run every stage."""
+    """Run every stage for an activation of one input."""
     derived = derive(activation)
     value, gradient, curvature = simplify_all(derived)
     simplified = (value, gradient, curvature)
@@ -62,6 +84,64 @@ def compile_activation(activation: Activation) -> Stages:
         functions[0], functions[1], functions[2], tuple((name, RULES[name].why) for name in names)
     )
     return Stages(activation, derived, simplified, stabilised, program)
+
+
+def compile_joint(activation: Activation) -> JointStages:
+    """Run every stage for an activation of several inputs.
+
+    What depends on one input alone is treated as an activation of that input is; see `separate`.
+    """
+    derived = derive_joint(activation)
+    simplified = simplify_all(derived)
+    treat, fired = _treatment(positive_parameters(activation))
+    parameters = tuple(parameter.name for parameter in activation.parameters)
+    stabilised = []
+    for exact in simplified:
+        root = simplify(separate(exact, activation.inputs, treat))
+        for name in activation.inputs:
+            root = propagate_nan(root, name) if Symbol(name) in set(postorder(exact)) else root
+        stabilised.append(_within_domain(activation, root))
+    x, *others = activation.inputs
+    functions = [
+        schedule(label, root, x, parameters, activation.names, tuple(others))
+        for label, root in zip(activation.labels, stabilised, strict=True)
+    ]
+    first = 1 + len(activation.inputs)
+    pairs = combinations_with_replacement(range(len(activation.inputs)), 2)
+    curvatures = {
+        pair: function
+        for pair, function in zip(pairs, functions[first:], strict=True)
+        if function.result is not ZERO
+    }
+    program = JointProgram(
+        functions[0],
+        tuple(functions[1:first]),
+        curvatures,
+        tuple((name, RULES[name].why) for name in fired),
+    )
+    return JointStages(activation, derived, simplified, tuple(stabilised), program)
+
+
+def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], dict[str, None]]:
+    """What is done to an expression of one input, once for each; and the rules that were used so far."""
+    fired: dict[str, None] = {}
+
+    @cache
+    def treat(root: Expr, input: str) -> Expr:
+        exact = simplify(lower(root))
+        stable = stabilise(exact, input, positive)
+        fired.update(dict.fromkeys(stable.rules))
+        return _settle(stable.value, exact, input)
+
+    return treat, fired
+
+
+def derive_joint(activation: Activation) -> tuple[Expr, ...]:
+    """The value in core operations, the derivatives by each input, the second ones by each pair of them."""
+    body = lower(activation.body)
+    first = [simplify(derivative(body, name)) for name in activation.inputs]
+    pairs = combinations_with_replacement(range(len(first)), 2)
+    return body, *first, *(derivative(first[a], activation.inputs[b]) for a, b in pairs)
 
 
 def derive(activation: Activation) -> Triple:
@@ -91,13 +171,21 @@ def _positive(clause: Expr) -> set[str]:
 
 def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
-    root = settle_ends(root, exact, activation.input)
-    root = settle_tails(root, exact, activation.input)
-    root = patch_at_zero(root, exact, activation.input)
-    root = patch_elsewhere(root, exact, activation.input)
+    root = propagate_nan(_settle(root, exact, activation.input), activation.input)
+    return _within_domain(activation, root)
+
+
+def _settle(root: Expr, exact: Expr, input: str) -> Expr:
+    """A stabilised expression, right at the ends of the line and at zero."""
+    root = settle_ends(root, exact, input)
+    root = settle_tails(root, exact, input)
+    root = patch_at_zero(root, exact, input)
+    root = patch_elsewhere(root, exact, input)
     root = factor_exponentials(root)
-    root = settle_zero(root, exact, activation.input)
-    root = propagate_nan(root, activation.input)
+    return settle_zero(root, exact, input)
+
+
+def _within_domain(activation: Activation, root: Expr) -> Expr:
     if activation.domain is None:
         return root
     return where(activation.domain, root, Apply("inf") * ZERO)

@@ -1,10 +1,11 @@
 """Straight-line programs: what the scheduler makes and the targets print.
 
-In: nothing (plain data). Out: `Function` and `Program`.
+In: nothing (plain data). Out: `Function`, `Program` and `JointProgram`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,7 +35,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of one input and the parameters, evaluated step by step; `result` is its value."""
+    """A function of the inputs and parameters, evaluated step by step; `result` is its value.
+
+    `others` are the inputs beside the first, which is all that most activations have.
+    """
 
     name: str
     input: str
@@ -42,6 +46,12 @@ class Function:
     constants: tuple[Constant, ...]
     steps: tuple[Step, ...]
     result: Expr
+    others: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All inputs."""
+        return (self.input, *self.others)
 
 
 @dataclass(frozen=True)
@@ -53,3 +63,28 @@ class Program:
     curvature: Function
     rewrites: tuple[tuple[str, str], ...]
     """Which rules fired and why, in order: name and reason."""
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The value, and the derivatives in their order."""
+        return self.forward, self.gradient, self.curvature
+
+
+@dataclass(frozen=True)
+class JointProgram:
+    """An activation of several inputs ready to print: its value and its partial derivatives.
+
+    `gradients` are the derivatives by each input, `curvatures` the second ones, by the places of two inputs,
+    of which the first is no later than the second; those that are zero everywhere are left out.
+    """
+
+    forward: Function
+    gradients: tuple[Function, ...]
+    curvatures: Mapping[tuple[int, int], Function]
+    rewrites: tuple[tuple[str, str], ...]
+    """Which rules fired and why, in order: name and reason."""
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The value, and the derivatives in their order."""
+        return self.forward, *self.gradients, *self.curvatures.values()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable
 
 from dsl.activation import Activation
-from dsl.certificate import NOT_CERTIFIED
+from dsl.certificate import JOINT_NOT_CERTIFIED, NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
-from dsl.program import Function, Program
+from dsl.program import Function, JointProgram, Program
 from dsl.show import show_expr
 
 WIDTH = 100
@@ -29,11 +30,28 @@ def header(activation: Activation, program: Program, accuracy: str = "") -> str:
         ("Accuracy", accuracy or NOT_CERTIFIED),
         ("Special cases", special_cases(activation, program)),
     )
+    return _document(activation, sections)
+
+
+def _document(activation: Activation, sections: Iterable[tuple[str, str]]) -> str:
     parts = [summary(activation)]
     if activation.doc:
         parts.append(activation.doc.strip())
     parts += [f"{title}\n{textwrap.indent(text, '    ')}" for title, text in sections if text]
     return "\n\n".join(parts)
+
+
+def joint_header(activation: Activation, program: JointProgram) -> str:
+    """The docstring's text for an activation of several inputs, for which there are no certificates yet."""
+    titles = ("value", *(f"derivative by {name}" for name in activation.inputs))
+    functions = (program.forward, *program.gradients)
+    formulas = "\n\n".join(map(_equations, titles, functions))
+    sections = (
+        ("Method", formulas),
+        ("Rewrites", rewrites(program)),
+        ("Accuracy", JOINT_NOT_CERTIFIED),
+    )
+    return _document(activation, sections)
 
 
 def summary(activation: Activation) -> str:
@@ -53,7 +71,7 @@ def method(activation: Activation, program: Program) -> str:
     return "\n\n".join(_equations(title, function) for title, function in titles)
 
 
-def rewrites(program: Program) -> str:
+def rewrites(program: Program | JointProgram) -> str:
     """Which rules fired, and why."""
     rows = dict.fromkeys(program.rewrites)
     return (

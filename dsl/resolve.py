@@ -205,9 +205,6 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     """What the language has and this version does not, and clauses given more than once."""
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
-    for name in definition.inputs[1:]:
-        scope.note("E0190", "several inputs are not yet supported", name.span)
-        break
     for parameter in definition.parameters:
         if parameter.learned or parameter.shape is not None:
             scope.note("E0190", "learnable parameters are not yet supported", parameter.span)

@@ -71,7 +71,8 @@ def compile(  # noqa: A001 - as in re.compile
     """
     text = dedent(text).strip()
     declared = () if _defines(text) else tuple(parameters)
-    return _class(Source(text, declared, name))(**parameters, inplace=inplace)
+    options = {"inplace": True} if inplace else {}  # modules of several inputs have no such option
+    return _class(Source(text, declared, name))(**parameters, **options)
 
 
 @cache

@@ -31,8 +31,11 @@ def schedule(
     input: str,
     parameters: tuple[str, ...] = (),
     names: Mapping[Expr, str] | None = None,
+    others: tuple[str, ...] = (),
 ) -> Function:
     """The straight-line program of an expression; `names` says what to call certain subexpressions.
+
+    `others` are the inputs beside the first.
 
     >>> from dsl.expr import call
     >>> x = Symbol("x")
@@ -40,7 +43,7 @@ def schedule(
     ['t']
     """
     root = rebuild(root, _expand_power)
-    namer = _Namer({input, *parameters})
+    namer = _Namer({input, *others, *parameters})
     constants = _constants(root, namer)
     root = substitute(root, {node: Symbol(constant.name) for node, constant in constants.items()})
     uses: dict[Expr, int] = {}
@@ -70,7 +73,7 @@ def schedule(
                 done[node] = value
     used = {node for value in (*(s.value for s in steps), done[root]) for node in postorder(value)}
     kept = {c.name: c for c in constants.values() if Symbol(c.name) in used}
-    return Function(name, input, parameters, tuple(kept.values()), tuple(steps), done[root])
+    return Function(name, input, parameters, tuple(kept.values()), tuple(steps), done[root], others)
 
 
 def _expand_power(node: Expr) -> Expr:

@@ -281,13 +281,13 @@ def show_activation(activation: Activation) -> str:
 
 
 def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
-    """The value, the derivative and the second derivative as definitions that share their steps.
+    """The value and its derivatives, first and second, as definitions that share their steps.
 
     Each definition names what it alone repeats, so that the text stays linear in the size of the DAG.
     """
     parameters = [parameter.name for parameter in activation.parameters]
     blocks = []
-    for name, root in zip((activation.name, "gradient", "curvature"), roots, strict=False):
+    for name, root in zip((activation.name, *activation.labels[1:]), roots, strict=False):
         steps, results = share({name: root}, activation.names, (*activation.inputs, *parameters))
         lines = [f"{_header(name, activation.inputs, parameters)} = {show_expr(results[name])}"]
         blocks.append(
@@ -298,9 +298,7 @@ def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
 
 def show_function(function: Function) -> str:
     """A function of a program: its result, then its constants and steps in the order of evaluation."""
-    lines = [
-        f"{_header(function.name, (function.input,), function.parameters)} = {show_expr(function.result)}"
-    ]
+    lines = [f"{_header(function.name, function.inputs, function.parameters)} = {show_expr(function.result)}"]
     lines += [
         f"  with {constant.name} = {_decimal(constant.value)}  # {constant.meaning}"
         for constant in function.constants

@@ -71,7 +71,7 @@ def test_what_comes_later_is_refused_by_name() -> None:
     assert [activation.name for activation in activations] == ["silu"]
     assert {error.code for error in (*errors, *wrong)} == {"E0190"}
     found = {error.span.line for error in (*errors, *wrong)}
-    assert len(found) >= 9
+    assert len(found) >= 8
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,11 @@ def test_errors_are_raised_together() -> None:
 def test_the_language_reference_is_true() -> None:
     text = (Path(__file__).parent.parent / "docs/language.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```act\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
-    for block in blocks[:3]:
+    *read, later = blocks
+    assert len(read) == 4
+    for block in read:
         assert outcome(block)[1] == 0
-    definitions, errors, broken = parse_all("silu(x) = x * sigmoid(x)\n" + blocks[3])
+    definitions, errors, broken = parse_all("silu(x) = x * sigmoid(x)\n" + later)
     _, wrong = resolve_all(definitions, broken)
     assert {error.code for error in (*errors, *wrong)} == {"E0190"}
     assert all(code in text for code in CODES if code > "E0100")

@@ -11,22 +11,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dsl.activation import Activation
-from dsl.program import Program
+from dsl.program import JointProgram, Program
 from dsl.targets import package
 
-SUPPORT = ("_launch.py", "_math.py", "_runtime.py", "_sharding.py")
+SUPPORT = ("_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
 
 
-def render(activation: Activation, program: Program, digest: str = "", accuracy: str = "") -> str:
+def render(
+    activation: Activation, program: Program | JointProgram, digest: str = "", accuracy: str = ""
+) -> str:
     """The source of one activation's module.
 
     `digest` tells this version of the module from others in PyTorch's registry of operators; its first eight
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import layout
+    from dsl.targets import joint, layout
 
+    if isinstance(program, JointProgram):
+        return joint.module(activation, program, digest)
     return layout.module(activation, program, digest, accuracy)
 
 

@@ -134,22 +134,22 @@ def _spellings(x: str, floats: bool) -> Mapping[str, Writer]:
 def formula(function: Function, name: str, summary: str, rename: Mapping[str, str]) -> str:
     """The source of `function` in torch operations, as a Python function called `name`.
 
-    `rename` gives the names that the input, the parameters and the steps take in the text.
+    `rename` gives the names that the inputs, the parameters and the steps take in the text.
     """
     try:
         body = _body(function, rename, floats=True)
     except _FloatParameterError:
         body = _body(function, rename, floats=False)
-    x = rename[function.input]
+    inputs = ", ".join(f"{rename[each]}: Tensor" for each in function.inputs)
     parameters = "".join(f", {rename[p]}: float" for p in function.parameters)
-    head = f'def {name}({x}: Tensor{parameters}) -> Tensor:\n    """{summary}"""\n'
+    head = f'def {name}({inputs}{parameters}) -> Tensor:\n    """{summary}"""\n'
     return head + "".join(f"    {line}\n" for line in body)
 
 
 def _body(function: Function, rename: Mapping[str, str], floats: bool) -> list[str]:
     x = rename[function.input]
     table = _spellings(x, floats)
-    names = {function.input: Text(x, ATOM, Kind.VARYING)}
+    names = {name: Text(rename[name], ATOM, Kind.VARYING) for name in function.inputs}
     names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
     names |= {c.name: Text(c.name, ATOM, Kind.STATIC, c.value) for c in function.constants}
     lines = []

@@ -42,12 +42,15 @@ class {name}(nn.Module):
     can_torch_compile: bool = True
     has_backward: bool = True
 {attributes}
-    def forward(self, {x}: Tensor) -> Tensor:
+    def forward(self, {declared}) -> Tensor:
         """The activation of every element."""
-        if getattr(self, "inplace", False):
-            return _runtime.overwrite({function}, {x}{passed})
-        return {function}({x}{passed})
+{inplace}        return {function}({inputs}{passed})
 '''
+
+_INPLACE = """\
+        if getattr(self, "inplace", False):
+            return _runtime.overwrite({function}, {inputs}{passed})
+"""
 
 _INIT = '''\
 """Activation functions for PyTorch, each with a Triton kernel.
@@ -77,13 +80,18 @@ def layers(activations: Sequence[Activation]) -> str:
 
 def _layer(activation: Activation) -> str:
     names = [parameter.name for parameter in activation.parameters]
+    called = {
+        "function": inner_name(activation.name),
+        "inputs": ", ".join(activation.inputs),
+        "passed": "".join(f", self.{name}" for name in names),
+    }
     return _LAYER.format(
         name=activation.class_name,
         doc=docstring(report.summary(activation), "    "),
         attributes="".join(f"    {name}: float\n" for name in names),
-        x=activation.input,
-        function=inner_name(activation.name),
-        passed="".join(f", self.{name}" for name in names),
+        declared=", ".join(f"{name}: Tensor" for name in activation.inputs),
+        inplace="" if activation.joint else _INPLACE.format(**called),
+        **called,
     )
 
 

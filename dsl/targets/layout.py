@@ -33,10 +33,17 @@ def module(activation: Activation, program: Program, digest: str, accuracy: str 
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, digest)])
     modules = "_launch, _math, _runtime" if "_math." in body else "_launch, _runtime"
+    return assemble(
+        activation, report.header(activation, program, accuracy), _IMPORTS.format(modules=modules), body
+    )
+
+
+def assemble(activation: Activation, header: str, imports: str, body: str) -> str:
+    """A module's text of its parts."""
     standard = "import math\n\n" if "math." in _constraints_in_python(activation) else ""
     parts = [
-        docstring(report.header(activation, program, accuracy)),
-        standard + _IMPORTS.format(modules=modules),
+        docstring(header),
+        standard + imports,
         f"__all__ = {list(package.public_names(activation))!r}\n",
         body,
     ]
@@ -70,14 +77,14 @@ def docstring(text: str, indent: str = "") -> str:
 def _computations(activation: Activation, program: Program) -> Iterator[str]:
     name = activation.name
     private = inner_name(name)
-    functions = [_trim(function) for function in (program.forward, program.gradient, program.curvature)]
-    renames = [_rename(function) for function in functions]
+    functions = [trim(function) for function in (program.forward, program.gradient, program.curvature)]
+    renames = [renamed(function) for function in functions]
     labels = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
 
     precision = "in the precision of x; `fast` allows one good for 16 bits"
     yield triton.jit_function(functions[0], private, f"{labels[0]}, {precision}.", renames[0])
     yield triton.jit_function(functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1])
-    parameters = _parameter_names(activation)
+    parameters = parameter_names(activation)
     yield triton.kernel(
         f"{private}_kernel", private, "out = f(x), for elements `start` to `n`.", parameters, gradient=False
     )
@@ -96,19 +103,24 @@ def _computations(activation: Activation, program: Program) -> Iterator[str]:
 def _interface(activation: Activation, digest: str) -> Iterator[str]:
     private = inner_name(activation.name)
     if activation.requires:
-        yield _checks(activation)
+        yield checks(activation)
     yield _registration(activation, private, _formula_names(private), digest)
     yield _function(activation)
     yield _class(activation)
     if activation.aliases:
-        yield "".join(f"{alias} = {activation.name}\n" for alias in activation.aliases)
+        yield aliases(activation)
+
+
+def aliases(activation: Activation) -> str:
+    """The function under its other names."""
+    return "".join(f"{alias} = {activation.name}\n" for alias in activation.aliases)
 
 
 def _formula_names(private: str) -> list[str]:
     return [f"{private}_formula", f"{private}_grad_formula", f"{private}_curvature_formula"]
 
 
-def _trim(function: Function) -> Function:
+def trim(function: Function) -> Function:
     """The function without the constants that it does not use."""
     used = set(symbols(*(step.value for step in function.steps), function.result))
     return replace(function, constants=tuple(c for c in function.constants if c.name in used))
@@ -116,24 +128,25 @@ def _trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    return f"_{name}" if name not in ("launch", "math", "runtime") else f"_{name}_"
+    return f"_{name}" if name not in ("joint", "launch", "math", "runtime") else f"_{name}_"
 
 
-def _rename(function: Function) -> Mapping[str, str]:
+def renamed(function: Function) -> Mapping[str, str]:
     """What each name of a program is called in the generated text."""
-    own = (function.input, *function.parameters, *(step.name for step in function.steps))
+    own = (*function.inputs, *function.parameters, *(step.name for step in function.steps))
     taken = {*own, *(constant.name for constant in function.constants)}
-    renamed = {}
+    labels = {}
     for name in own:
         label = name
         while label in triton.RESERVED | eager.RESERVED or (label != name and label in taken):
             label += "_"
         taken.add(label)
-        renamed[name] = label
-    return renamed
+        labels[name] = label
+    return labels
 
 
-def _checks(activation: Activation) -> str:
+def checks(activation: Activation) -> str:
+    """The function that checks the constraints on parameters."""
     parameters = ", ".join(f"{parameter.name}: float" for parameter in activation.parameters)
     lines = [
         f"def _check({parameters}) -> None:",
@@ -173,7 +186,7 @@ def _registration(activation: Activation, private: str, formulas: Iterable[str],
     return "\n".join(lines) + "\n"
 
 
-def _signature(activation: Activation) -> str:
+def signature(activation: Activation) -> str:
     """The parameters as they stand in a signature, each with a comma before it."""
     declared = []
     for parameter in activation.parameters:
@@ -182,11 +195,13 @@ def _signature(activation: Activation) -> str:
     return "".join(declared)
 
 
-def _parameter_names(activation: Activation) -> list[str]:
+def parameter_names(activation: Activation) -> list[str]:
+    """The parameters' names."""
     return [parameter.name for parameter in activation.parameters]
 
 
-def _passed(activation: Activation, prefix: str = "") -> str:
+def passed_on(activation: Activation, prefix: str = "") -> str:
+    """The parameters as they are passed on, each with a comma before it."""
     return "".join(f", {prefix}{parameter.name}" for parameter in activation.parameters)
 
 
@@ -194,7 +209,8 @@ def _constraints(activation: Activation) -> str:
     return ", ".join(show_expr(condition) for condition in activation.requires)
 
 
-def _raises(activation: Activation) -> str:
+def raises(activation: Activation) -> str:
+    """What a function raises, for its docstring."""
     constraints = f" Raises ValueError unless {_constraints(activation)}." if activation.requires else ""
     return f"Raises NotImplementedError for other types.{constraints}"
 
@@ -202,23 +218,23 @@ def _raises(activation: Activation) -> str:
 def _function(activation: Activation) -> str:
     name = activation.name
     x = activation.input
-    itself = _itself(activation, x, *_parameter_names(activation))
+    itself = own_name(activation, x, *parameter_names(activation))
     about = report.wrap(
         "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the "
-        f"result is like the input. Twice differentiable, in reverse and forward mode. {_raises(activation)}"
+        f"result is like the input. Twice differentiable, in reverse and forward mode. {raises(activation)}"
     )
     doc = docstring(
         f"""{report.summary(activation)}
 
 {about}
 
->>> {name}(torch.zeros(2, 3){_required(activation)}).shape
+>>> {name}(torch.zeros(2, 3){required(activation)}).shape
 torch.Size([2, 3])""",
         "    ",
     )
-    passed = _passed(activation)
+    passed = passed_on(activation)
     lines = [
-        f"def {name}({x}: Tensor{_signature(activation)}) -> Tensor:",
+        f"def {name}({x}: Tensor{signature(activation)}) -> Tensor:",
         f"    {doc}",
         f"    if has_torch_function_unary({x}):",
         f"        return handle_torch_function({itself}, ({x},), {x}{passed})",
@@ -231,20 +247,21 @@ torch.Size([2, 3])""",
     return "\n".join(lines) + "\n"
 
 
-def _itself(activation: Activation, *visible: str) -> str:
+def own_name(activation: Activation, *visible: str) -> str:
     """What the function is called where other names are visible, one of which may hide its own."""
     return f"_{activation.name}_function" if activation.name in visible else activation.name
 
 
-def _required(activation: Activation) -> str:
+def required(activation: Activation) -> str:
+    """Arguments for the parameters without a default, for an example."""
     return "".join(", 1.0" for parameter in activation.parameters if parameter.default is None)
 
 
 def _class(activation: Activation) -> str:
     name = activation.name
     x = activation.input
-    itself = _itself(activation, x)
-    passed = _passed(activation, "self.")
+    itself = own_name(activation, x)
+    passed = passed_on(activation, "self.")
     about = report.wrap(
         f"The module of `{name}`. With `inplace` the result is written into the input; where a gradient is "
         "wanted, a copy of the input is kept for the backward pass, so that this saves no memory then."
@@ -254,20 +271,20 @@ def _class(activation: Activation) -> str:
 
 {about}
 
->>> {activation.class_name}({_required(activation).removeprefix(', ')})(torch.zeros(2, 3)).shape
+>>> {activation.class_name}({required(activation).removeprefix(', ')})(torch.zeros(2, 3)).shape
 torch.Size([2, 3])""",
         "    ",
     )
-    check = [f"        _check({_passed(activation).removeprefix(', ')})"] if activation.requires else []
+    check = [f"        _check({passed_on(activation).removeprefix(', ')})"] if activation.requires else []
     stored = [f"        self.{parameter.name} = {parameter.name}" for parameter in activation.parameters]
-    fields = ", ".join(f"{name}={{self.{name}}}" for name in _parameter_names(activation))
+    fields = ", ".join(f"{name}={{self.{name}}}" for name in parameter_names(activation))
     shown = f'f"{fields}" + ' if fields else ""
     inplace = f'"{", " if fields else ""}inplace=True" if self.inplace else ""'
     lines = [
         f"class {activation.class_name}(nn.Module):",
         f"    {doc}",
         "",
-        f"    def __init__(self{_signature(activation)}, inplace: bool = False) -> None:",
+        f"    def __init__(self{signature(activation)}, inplace: bool = False) -> None:",
         "        super().__init__()",
         *check,
         *stored,

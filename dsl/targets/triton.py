@@ -105,7 +105,7 @@ def jit_function(function: Function, name: str, summary: str, rename: Mapping[st
     """The source of `function` as a jit function called `name`; `rename` gives names that may stand in it."""
     x = rename[function.input]
     table = _spellings(x)
-    names = {function.input: Text(x, ATOM, Kind.VARYING)}
+    names = {name: Text(rename[name], ATOM, Kind.VARYING) for name in function.inputs}
     names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
     lines = []
     for constant in function.constants:
@@ -119,7 +119,8 @@ def jit_function(function: Function, name: str, summary: str, rename: Mapping[st
     result = write(_sign_kept(function.result), names, table)
     lines.append(f"return {_shaped(result, x)}")
     parameters = "".join(f", {rename[p]}" for p in function.parameters)
-    head = f'@triton.jit\ndef {name}({x}{parameters}, fast: tl.constexpr):\n    """{summary}"""\n'
+    inputs = ", ".join(rename[each] for each in function.inputs)
+    head = f'@triton.jit\ndef {name}({inputs}{parameters}, fast: tl.constexpr):\n    """{summary}"""\n'
     return head + "".join(f"    {line}\n" for line in lines)
 
 
@@ -148,6 +149,50 @@ def kernel(name: str, callee: str, summary: str, parameters: Sequence[str], grad
     return "\n".join(lines) + "\n"
 
 
+def joint_kernel(
+    name: str,
+    summary: str,
+    inputs: Sequence[str],
+    parameters: Sequence[str],
+    callees: Sequence[str],
+    gradient: bool,
+) -> str:
+    """The source of the kernel of several inputs: it loads them, calls and stores, in one pass.
+
+    With `gradient` the incoming gradient is loaded too, each of `callees` is the derivative by an input, and
+    a product is stored only for those inputs whose gradient is wanted.
+    """
+    names = [*inputs, *parameters]
+    own = {*names, *(f"{each}{part}" for each in inputs for part in ("_ptr", "_row", "_column"))}
+    own |= {f"by_{each}" for each in inputs} | {f"d_{each}_ptr" for each in inputs}
+    if len(own) < 5 * len(inputs) + len(names) or own & (_KERNEL_NAMES | _JOINT_NAMES):
+        inputs = [f"x{i}" for i, _ in enumerate(inputs)]
+        parameters = [f"p{i}" for i, _ in enumerate(parameters)]
+    loaded = [*(["grad"] if gradient else []), *inputs]
+    outputs = [f"d_{each}_ptr" for each in inputs] if gradient else ["out_ptr"]
+    wanted = [f"by_{each}" for each in inputs] if gradient else []
+    signature = [f"{each}_ptr" for each in loaded] + outputs
+    signature += [f"{p}: tl.float64" for p in parameters]
+    signature += ["columns", *(f"{each}_{part}" for each in loaded for part in ("row", "column"))]
+    signature += [f"{each}: tl.constexpr" for each in ("strided", *wanted)]
+    lines = [
+        "@triton.jit",
+        f"def {name}({', '.join(signature)}, start, n, {_CHOICES}):",
+        f'    """{summary}"""',
+        "    i = _launch.tile_offsets(start, tile, wide)",
+    ]
+    for each in loaded:
+        offsets = f"_joint.offsets(i, columns, {each}_row, {each}_column, strided)"
+        lines.append(f"    {each} = _launch.widen(tl.load({each}_ptr + {offsets}, mask=i < n))")
+    lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
+    given = "".join(f"{each}, " for each in (*inputs, *parameters))
+    for place, callee in enumerate(callees):
+        value = f"{'grad * ' if gradient else ''}{callee}({given}fast)"
+        store = f"tl.store({outputs[place]} + i, {value}, mask=i < n)"
+        lines += [f"    if {wanted[place]}:", f"        {store}"] if gradient else [f"    {store}"]
+    return "\n".join(lines) + "\n"
+
+
 _CHOICES = "tile: tl.constexpr, wide: tl.constexpr, fast: tl.constexpr"
 
 _KERNEL_NAMES = RESERVED | {
@@ -163,6 +208,9 @@ _KERNEL_NAMES = RESERVED | {
     "grad",
     "_launch",
 }
+
+_JOINT_NAMES = {"columns", "strided", "grad_row", "grad_column", "_joint"}
+"""What the kernels of several inputs have for themselves besides."""
 
 
 def _shaped(result: Text, x: str) -> str:
