@@ -100,7 +100,7 @@ def make(specs: Path, path: Path) -> None:
     """Write the exact values of all activations in `specs`."""
     from dsl.project import read_project
 
-    activations = read_project([specs]).checked().activations
+    activations = [each for each in read_project([specs]).checked().activations if not each.joint]
     columns: dict[str, Any] = {"activations": np.array(json.dumps(facts(activations)))}
     for activation in activations:
         print(activation.name, flush=True)

@@ -78,7 +78,10 @@ def caught(call: Callable[..., object], *arguments: object) -> Exception | None:
 
 
 def load(package: str | ModuleType, device: str, only: Iterable[str] = ()) -> list[Subject]:
-    """The activations of a package, in alphabetical order; those that `only` names, if it names any."""
+    """The activations of a package, in alphabetical order; those that `only` names, if it names any.
+
+    Activations of several inputs are not among them: `tests/test_joint.py` has their checks.
+    """
     if isinstance(package, str):
         package = importlib.import_module(package)
     wanted = set(only)
@@ -87,7 +90,9 @@ def load(package: str | ModuleType, device: str, only: Iterable[str] = ()) -> li
         raise LookupError(f"{package.__name__} has no {', '.join(sorted(missing))}")
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     return [
-        _subject(name, module, device) for name, module in modules.items() if hasattr(module, "_operator")
+        _subject(name, module, device)
+        for name, module in modules.items()
+        if hasattr(module, "_operator") and not hasattr(module._operator, "inputs")
     ]
 
 
