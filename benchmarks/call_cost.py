@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     modules = {name: importlib.import_module(f"{chosen.package}.{name}") for name in names}
     rows = {"F.mish": costs(functional.mish, chosen.device)}
     for name, module in modules.items():
-        if hasattr(module, "_operator"):
+        if hasattr(module, "_operator") and not hasattr(module._operator, "inputs"):  # of one input
             rows[name] = activation(module, name, chosen.device)
     print(table(rows))
     if chosen.json:
