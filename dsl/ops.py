@@ -205,6 +205,7 @@ _MACHINE_OPERATIONS = (
     Op("exp_high", "r:r", "exp(x) for x <= 0, but for a power of two below its range", spec=False),
     Op("exp_low", "r:r", "the power of two that exp_high leaves", spec=False),
     Op("exp_sum_high", "rr:r", "exp_high(a + b), b a correction of a", spec=False),
+    Op("exp_error", "rrr:r", "what t, an exp(a + b) that was computed, lacks", lambda t, a, b: t * 0, spec=False),
     Op("log1p_unit", "r:r", "log(1 + x) for x in [0, 1]", lambda x: x.log1p(), spec=False),
     Op("erfcx", "r:r", "exp(x * x) * erfc(x)", _erfcx, spec=False),
     Op("mills", "r:r", "erfcx(x / sqrt(2))", lambda x: _erfcx(x / _arb()(2).sqrt()), spec=False),

@@ -181,6 +181,7 @@ _NAMES = {
     "exp_high": "t",
     "exp_low": "rest",
     "exp_sum_high": "t",
+    "exp_error": "err",
     "expm1": "m",
     "log": "l",
     "log1p": "l",

@@ -2,7 +2,7 @@
 
 In: an expression with placeholders, and the `Speller` that wrote them. Out: the expression with
 exponentials. How an exponential is evaluated depends on what else needs it: `%exp3` is generator 3 in its
-unit, `%half3` its square root, `%rest3` its complement, `%soft3` itself where an absolute error does no harm.
+unit, `%half3` its square root, `%rest3` its complement, `%lost3` what its rounding loses, `%soft3` itself where an absolute error does no harm.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ def bind(speller: Speller, root: Expr) -> Expr:
             value = half * half
         else:
             value = _exponential(speller, index, Fraction(1))
+        if kind == "lost":
+            parts = exponent(speller, _exponent(speller, index, Fraction(1)))
+            value = call("exp_error", value, parts.high, parts.low)
         values[Symbol(name)] = value
     bound = substitute(root, values)
     return bind(speller, bound) if any(_is_placeholder(node) for node in postorder(bound)) else bound

@@ -41,6 +41,8 @@ EXP = tl.constexpr((
     0.4999999403953552, 0.1666652113199234, 0.04166825860738754, 0.00836866907775402,
     0.0013821290340274572
 ))
+EXP_BEYOND_SQUARE = tl.constexpr((1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320))
+EXP_BEYOND_SQUARE_DOUBLE = tl.constexpr(tuple(1 / math.factorial(k) for k in range(3, 17)))
 EXPM1 = tl.constexpr((
     0.5, 0.1666666567325592, 0.04166649281978607, 0.008333547040820122, 0.001393231563270092,
     0.00019760993018280715
@@ -300,6 +302,40 @@ def exp_low(u, fast: tl.constexpr):
     else:
         n, _ = _reduce_exp(_decayed(u))
         y = _float((tl.minimum(n + 100, 0) + 127) << 23)
+    return y
+
+
+@triton.jit
+def exp_error(t, hi, lo, fast: tl.constexpr):
+    """What `t`, a computed e^(hi + lo), lacks: both together are e^(hi + lo) to half as many bits again.
+
+    For exponentials of exponentials, which turn the relative error of the inner one into that of the outer
+    one times its exponent. Method: the reduced argument r, 1 + r and r^2 / 2 each in two parts. Where t is
+    beyond e^64 or below e^-64, and fast, 0: there it does not matter.
+    """
+    if fast:
+        y = tl.zeros_like(t)
+    else:
+        if t.dtype == tl.float64:
+            n = tl.floor(hi * LOG2E + 0.5)
+            whole = hi - n * LN2_HI_DOUBLE
+            rest = n * LN2_LO_DOUBLE
+        else:
+            n = _fma(hi, LOG2E, ROUNDER) - ROUNDER
+            whole = _fma(n, -LN2_HI, hi)
+            rest = n * LN2_LO
+        r = whole - rest
+        square = r * r
+        first = 1.0 + r
+        second = first + 0.5 * square
+        lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error(r, r)
+        lost += second * (((whole - r) - rest) + lo)
+        if t.dtype == tl.float64:
+            lost += r * square * _polynomial(r, EXP_BEYOND_SQUARE_DOUBLE, 13, False)
+        else:
+            lost += r * square * _polynomial(r, EXP_BEYOND_SQUARE, 5, False)
+        y = ((second - t * tl.exp2(-n)) + lost) * tl.exp2(n)
+        y = tl.where(tl.abs(hi) < 64.0, y, 0.0)
     return y
 
 
@@ -861,6 +897,26 @@ def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
     return torch.where(e < float("inf"), e + e * rest, e)
 
 
+def exp_error_torch(t: torch.Tensor, hi: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
+    """What `t`, a computed e^(hi + lo), lacks; 0 where that is beyond e^64 or below e^-64."""
+    double = t.dtype == torch.float64
+    ln2_hi, ln2_lo = (LN2_HI_DOUBLE, LN2_LO_DOUBLE) if double else (LN2_HI, LN2_LO)
+    inside = torch.abs(hi) < 64.0
+    u = torch.where(inside, hi, 0.0)
+    n = torch.floor(u * LOG2E.value + 0.5)
+    whole = u - n * ln2_hi.value
+    rest = n * ln2_lo.value
+    r = whole - rest
+    square = r * r
+    first = 1.0 + r
+    second = first + 0.5 * square
+    lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error_torch(r, r)
+    lost = lost + second * (((whole - r) - rest) + lo)
+    table = (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value
+    lost = lost + r * square * _horner(r, table)
+    return torch.where(inside, ((second - t * torch.exp2(-n)) + lost) * torch.exp2(n), 0.0)
+
+
 def _below_range(u: torch.Tensor) -> float:
     # Where exp(u) nears the end of its type; exp(-shift) has next to no rounding error.
     return 698.0 if u.dtype == torch.float64 else 80.125
@@ -953,6 +1009,7 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # exp_low         _math.exp_low(u, fast)        _math.exp_low_torch(u)
 # exp_sum_high    _math.exp_sum_high(hi, lo, fast)  _math.exp_sum_high_torch(hi, lo)
 # exp_sum         _math.exp_sum(hi, lo, fast)   _math.exp_sum_torch(hi, lo)
+# exp_error       _math.exp_error(t, hi, lo, fast)  _math.exp_error_torch(t, hi, lo)
 # expm1           _math.expm1(u, fast)          torch.expm1(u)
 # log             _math.log(u, fast)            torch.log(u)
 # log1p           _math.log1p(u, fast)          torch.log1p(u)

@@ -39,6 +39,7 @@ _FUNCTIONS = {
     "exp_high": "_math.exp_high_torch({0})",
     "exp_low": "_math.exp_low_torch({0})",
     "exp_sum_high": "_math.exp_sum_high_torch({0}, {1})",
+    "exp_error": "_math.exp_error_torch({0}, {1}, {2})",
     "expm1": "torch.expm1({0})",
     "log": "torch.log({0})",
     "log1p": "torch.log1p({0})",

@@ -39,6 +39,7 @@ _FUNCTIONS = {
     "exp_high": "_math.exp_high({0}, fast)",
     "exp_low": "_math.exp_low({0}, fast)",
     "exp_sum_high": "_math.exp_sum_high({0}, {1}, fast)",
+    "exp_error": "_math.exp_error({0}, {1}, {2}, fast)",
     "expm1": "_math.expm1({0}, fast)",
     "log": "_math.log({0}, fast)",
     "log1p": "_math.log1p({0}, fast)",
