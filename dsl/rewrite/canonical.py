@@ -195,6 +195,9 @@ class Canonical:
                 return factor * self._exp_power(gen, int(ratio * UNIT))
         sign = self.field.surely(value, weak=True)
         if sign is None:
+            bounded, rest = self._bounded_part(value)
+            if not bounded.is_zero and not rest.is_zero:
+                return factor * self.exponential(bounded) * self.exponential(rest)
             self.undetermined.append(value)
         base = -value if sign == 1 else value
         gen = self.field.generator(
@@ -202,6 +205,20 @@ class Canonical:
             lambda i: Generator(i, "exp", True, None, base, argument_decays=sign is not None),
         )
         return factor * self._exp_power(gen, -UNIT if sign == 1 else UNIT)
+
+    def _bounded_part(self, value: Rational) -> tuple[Rational, Rational]:
+        """The terms of a sum that stay bounded, such as exp(-u), and the others, which may decide its sign."""
+        if not value.den.is_constant():
+            return Rational.number(0), value
+        bounded = from_terms(
+            {
+                key: number
+                for key, number in terms(value.num).items()
+                if all(not p or self.field.generators[i].in_unit_interval for i, p in enumerate(key))
+            }
+        )
+        part = Rational(bounded, constant(1)) / Rational(value.den, constant(1))
+        return part, value - part
 
     def _split_constant(self, value: Rational, factor: Rational) -> tuple[Rational, Rational]:
         """exp(u + c) = exp(c) * exp(u) for a small c: exp(x) and exp(x - 1) are one unknown."""
