@@ -192,6 +192,7 @@ _NAMES = {
     "sqrt": "root",
     "sin": "s",
     "cos": "c",
+    "turned": "s",
     "where": "side",
     "ge": "right",
     "gt": "right",

@@ -266,6 +266,7 @@ class Canonical:
                 value = value / self._exp_power(gen, power)
         if value.as_number() == 1:
             return total
+        value = self._rationalised(value)
         excess = self.field.surely(value - _ONE)
         if excess is None and self.field.sign(value) is None:
             self.undetermined.append(value)
@@ -276,6 +277,21 @@ class Canonical:
         )
         part = self.field.value(gen)
         return total + (part if flip == 1 else -part)
+
+    def _rationalised(self, value: Rational) -> Rational:
+        """p + q*s for a root s as (p*p - q*q*s*s) / (p - q*s), where only that has a known sign."""
+        if not value.den.is_constant() or self.field.sign(value) is not None:
+            return value
+        for gen in self.field.of_kind("sqrt"):
+            if value.num.degrees()[gen.index] != 1:
+                continue
+            items = terms(value.num)
+            flipped = from_terms({key: -v if key[gen.index] else v for key, v in items.items()})
+            other = Rational(flipped, constant(1)) / Rational(value.den, constant(1))
+            norm = self.reduce(value * other)
+            if self.field.sign(other) and self.field.sign(norm):
+                return norm / other
+        return value
 
     def constant_log(self, number: Fraction) -> Rational:
         if number < 1:

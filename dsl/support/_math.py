@@ -24,6 +24,10 @@ LN2_HI_DOUBLE = tl.constexpr(0.6931471805592082)  # 40 bits
 LN2_LO_DOUBLE = tl.constexpr(7.371002565167799e-13)
 HALF_PI = tl.constexpr(1.5707963267948966)
 HALF_PI_DOUBLE_LO = tl.constexpr(6.123233995736766e-17)
+QUARTER_PI = tl.constexpr(0.7853981852531433)  # 24 bits
+QUARTER_PI_LO = tl.constexpr(-2.1855694143368964e-08)
+QUARTER_PI_DOUBLE = tl.constexpr(0.7853981633974483)
+QUARTER_PI_DOUBLE_LO = tl.constexpr(3.061616997868383e-17)
 HALF_PI_1 = tl.constexpr(1.5707963705062866)
 HALF_PI_2 = tl.constexpr(-4.371138828673793e-08)
 HALF_PI_3 = tl.constexpr(-1.7151245100058819e-15)
@@ -709,6 +713,24 @@ def cos(x, fast: tl.constexpr):
 
 
 @triton.jit
+def turned(u, lo, fast: tl.constexpr):
+    """sin(u + lo + pi / 4), where lo is what the rounding of u lost: relatively accurate at its roots.
+
+    Method: the rounding error of the sum is put back by the derivative; beyond 2^16, (sin + cos) / sqrt(2).
+    """
+    if u.dtype == tl.float64:
+        total = u + QUARTER_PI_DOUBLE
+        rest = sum_error(u, QUARTER_PI_DOUBLE) + (lo + QUARTER_PI_DOUBLE_LO)
+    else:
+        total = u + QUARTER_PI
+        rest = sum_error(u, QUARTER_PI) + (lo + QUARTER_PI_LO)
+    near = tl.abs(u) < 65536.0
+    angle = tl.where(near, total, u)
+    s, c = sin(angle, fast), cos(angle, fast)
+    return tl.where(near, s + rest * c, (s + c) * ROOT_HALF)
+
+
+@triton.jit
 def atan(x, fast: tl.constexpr):
     """The inverse tangent.
 
@@ -995,6 +1017,17 @@ def sum_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a - (s - b_part)) + (b - b_part)
 
 
+def turned_torch(u: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
+    """sin(u + lo + pi / 4), where lo is what the rounding of u lost; relatively accurate at its roots."""
+    double = u.dtype == torch.float64
+    quarter = u.new_full((), (QUARTER_PI_DOUBLE if double else QUARTER_PI).value)
+    rest = sum_error_torch(u, quarter) + (lo + (QUARTER_PI_DOUBLE_LO if double else QUARTER_PI_LO).value)
+    near = torch.abs(u) < 65536.0
+    angle = torch.where(near, u + quarter, u)
+    s, c = torch.sin(angle), torch.cos(angle)
+    return torch.where(near, s + rest * c, (s + c) * ROOT_HALF.value)
+
+
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
     """The real cube root."""
     a = torch.abs(x)
@@ -1028,6 +1061,7 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # floor, ceil     _math.floor / ceil(x)         torch.floor / ceil(x)
 # round           _math.round(x)                torch.round(x)
 # sin, cos        _math.sin / cos(x, fast)      torch.sin / cos(x)
+# turned          _math.turned(u, lo, fast)     _math.turned_torch(u, lo)
 # asin acos atan  _math.asin(x, fast) ...       torch.asin(x) ...
 # cbrt            _math.cbrt(x, fast)           _math.cbrt_torch(x)
 # pow             _math.pow(a, b, fast)         torch.pow(a, b)

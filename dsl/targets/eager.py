@@ -58,6 +58,7 @@ _FUNCTIONS = {
     "cbrt": "_math.cbrt_torch({0})",
     "sin": "torch.sin({0})",
     "cos": "torch.cos({0})",
+    "turned": "_math.turned_torch({0}, {1})",
     "asin": "torch.asin({0})",
     "acos": "torch.acos({0})",
     "atan": "torch.atan({0})",

@@ -60,6 +60,7 @@ _FUNCTIONS = {
     "cbrt": "_math.cbrt({0}, fast)",
     "sin": "_math.sin({0}, fast)",
     "cos": "_math.cos({0}, fast)",
+    "turned": "_math.turned({0}, {1}, fast)",
     "asin": "_math.asin({0}, fast)",
     "acos": "_math.acos({0}, fast)",
     "atan": "_math.atan({0}, fast)",

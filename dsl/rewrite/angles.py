@@ -1,0 +1,96 @@
+"""One plus or minus a sine or cosine, as a square.
+
+In: an expression. Out: an equal one, where 1 + cos(u) is 2 * cos(u / 2)**2, and so on.
+
+Such sums touch zero where the cosine is -1, and cancel there: 1 + sin(u) has lost all its digits at a
+distance of 1e-4 from its double root. The square's base has a simple root there, to which the reduction of the
+angle is relatively accurate. That of 1 + sin(u) is turned by an eighth of a circle, which has to happen inside
+that reduction (`turned`).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from dsl.expr import HALF, ZERO, Apply, Expr, Number, call, is_op, rebuild
+from dsl.rewrite.simplify import simplify
+
+_Terms = dict[tuple[Expr, ...], Fraction]
+"""A sum: coefficients by the factors of each term, in order."""
+
+_FEW = 4
+"""Longer sums are not looked at."""
+
+
+def square_angles(root: Expr) -> Expr:
+    """The expression with every 1 + cos(u), 1 - sin(u), 1 + 2 * sin(u) * cos(u) ... as a square.
+
+    >>> from dsl.expr import Symbol
+    >>> x = Symbol("x")
+    >>> square_angles(1 + call("cos", 2 * x)) is 2 * call("cos", x) ** 2
+    True
+    """
+    return rebuild(root, _squared)
+
+
+def _squared(node: Expr) -> Expr:
+    if not is_op(node, "add", "sub"):
+        return node
+    terms = _terms(node)
+    one = terms.pop((), Fraction(0))
+    if len(terms) != 1 or not one:
+        return node
+    ((factors, scale),) = terms.items()
+    angle = _angle(factors)
+    if angle is None or abs(scale) != (len(factors) * abs(one)):
+        return node
+    base = _base(angle, len(factors) == 2 or is_op(factors[0], "sin"), scale / one > 0)
+    return Number(2 * one) * base**2
+
+
+def _angle(factors: tuple[Expr, ...]) -> Expr | None:
+    """Half of u for sin(u) and cos(u), u for sin(u) * cos(u)."""
+    if len(factors) == 1 and is_op(factors[0], "sin", "cos"):
+        return simplify(HALF * factors[0].args[0])
+    if {node.op for node in factors if isinstance(node, Apply)} == {"sin", "cos"} and len(factors) == 2:
+        return factors[0].args[0] if factors[0].args == factors[1].args else None
+    return None
+
+
+def _base(half: Expr, is_sine: bool, plus: bool) -> Expr:
+    """What is squared: half of 1 + cos(2 * u) is cos(u)**2, half of 1 + sin(2 * u) is sin(u + pi / 4)**2."""
+    if not is_sine:
+        return call("cos" if plus else "sin", half)
+    sign, product = (1 if plus else -1), half
+    scaled = is_op(half, "mul") and not any(isinstance(arg, Number) for arg in half.args)
+    error: Expr = ZERO
+    if scaled:
+        product, error = call("product", *half.args), call("product_error", *half.args)
+    return call("turned", *(simplify(Number(Fraction(sign)) * part) for part in (product, error)))
+
+
+def _terms(node: Expr) -> _Terms:
+    """A sum's terms; one that is not worth taking apart is a single term."""
+    if isinstance(node, Number):
+        return {(): node.value} if node.value else {}
+    if is_op(node, "neg"):
+        return {key: -value for key, value in _terms(node.args[0]).items()}
+    if is_op(node, "add", "sub"):
+        total = dict(_terms(node.args[0]))
+        for key, value in _terms(node.args[1]).items():
+            total[key] = total.get(key, Fraction(0)) + (value if is_op(node, "add") else -value)
+        return {key: value for key, value in total.items() if value}
+    if is_op(node, "mul"):
+        left, right = (_terms(arg) for arg in node.args)
+        if len(left) * len(right) <= _FEW:
+            total = {}
+            for a, p in left.items():
+                for b, q in right.items():
+                    key = tuple(sorted((*a, *b), key=_order))
+                    total[key] = total.get(key, Fraction(0)) + p * q
+            return {key: value for key, value in total.items() if value}
+    return {(node,): Fraction(1)}
+
+
+def _order(node: Expr) -> str:
+    return node.op if isinstance(node, Apply) else ""
