@@ -61,12 +61,10 @@ def _base(half: Expr, is_sine: bool, plus: bool) -> Expr:
     """What is squared: half of 1 + cos(2 * u) is cos(u)**2, half of 1 + sin(2 * u) is sin(u + pi / 4)**2."""
     if not is_sine:
         return call("cos" if plus else "sin", half)
-    sign, product = (1 if plus else -1), half
-    scaled = is_op(half, "mul") and not any(isinstance(arg, Number) for arg in half.args)
-    error: Expr = ZERO
-    if scaled:
-        product, error = call("product", *half.args), call("product_error", *half.args)
-    return call("turned", *(simplify(Number(Fraction(sign)) * part) for part in (product, error)))
+    sign = Number(Fraction(1 if plus else -1))
+    rounded = is_op(half, "mul") and not any(isinstance(arg, Number) for arg in half.args)
+    error = call("product_error", *half.args) if rounded else ZERO
+    return call("turned", simplify(sign * half), simplify(sign * error))
 
 
 def _terms(node: Expr) -> _Terms:
@@ -89,7 +87,25 @@ def _terms(node: Expr) -> _Terms:
                     key = tuple(sorted((*a, *b), key=_order))
                     total[key] = total.get(key, Fraction(0)) + p * q
             return {key: value for key, value in total.items() if value}
+    if is_op(node, "div"):
+        return _quotient(*map(_terms, node.args)) or {(node,): Fraction(1)}
     return {(node,): Fraction(1)}
+
+
+def _quotient(above: _Terms, below: _Terms) -> _Terms | None:
+    """The quotient by a single term, where its factors divide out."""
+    if len(below) != 1:
+        return None
+    ((divisors, scale),) = below.items()
+    total = {}
+    for key, value in above.items():
+        rest = list(key)
+        for factor in divisors:
+            if factor not in rest:
+                return None
+            rest.remove(factor)
+        total[tuple(rest)] = value / scale
+    return total
 
 
 def _order(node: Expr) -> str:

@@ -33,9 +33,12 @@ class Sum:
         return call("exp", self.high) if self.low is ZERO else call("exp_sum", self.high, self.low)
 
 
-def exponent(speller: Speller, value: Rational) -> Sum:
-    """The value of a quotient as a compensated sum; plain where it is no polynomial."""
-    exact = ("magnitude", "symbol", "size", "constant", "exp")
+def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
+    """The value of a quotient as a compensated sum; plain where it is no polynomial.
+
+    Exponentials in it are taken in two parts if what is made of it multiplies the `whole`.
+    """
+    exact = ("magnitude", "symbol", "size", "constant", *(("exp",) if whole else ()))
     if any(
         speller.field.generators[i].kind not in exact
         for key in terms(value.num)

@@ -133,7 +133,7 @@ class Speller:
         below = below or [raised(f, n) for f, n in parts.below]
         tails = parts.tails
         if parts.small:
-            above += [raised(Symbol(f"%exp{i}"), p) for i, p in tails if p > 0]
+            above += [raised(Symbol(f"%factor{i}"), p) for i, p in tails if p > 0]
             tails = tuple((i, p) for i, p in tails if p < 0)
         result = divided(parts.coefficient, parts.constants, above, below, parts.safe_below)
         return self.apply_tails(result, tails)
@@ -143,7 +143,7 @@ class Speller:
         for index, power in tails:
             half = self.half(index, power)
             if result is ONE:
-                result = half * half if power < 0 else raised(Symbol(f"%exp{index}"), power)
+                result = half * half if power < 0 else raised(Symbol(f"%factor{index}"), power)
             else:
                 result = (result * half) * half
         return result
@@ -155,7 +155,7 @@ class Speller:
             return Symbol(f"%half-{index}:{-power}")
         whole, odd = divmod(power, 2)
         self.fired["decaying exponential last, in halves"] = None
-        return multiply([Symbol(f"%exp{index}")] * whole + [Symbol(f"%half{index}")] * odd)
+        return multiply([Symbol(f"%factor{index}")] * whole + [Symbol(f"%half{index}")] * odd)
 
     def _has_magnitude(self, value: Rational) -> bool:
         return any(

@@ -717,7 +717,9 @@ def turned(u, lo, fast: tl.constexpr):
     """sin(u + lo + pi / 4), where lo is what the rounding of u lost: relatively accurate at its roots.
 
     Method: the rounding error of the sum is put back by the derivative; beyond 2^16, (sin + cos) / sqrt(2).
+    u may be a product: fused with it, the zero makes it the rounded one, whose error lo is.
     """
+    u += 0.0
     if u.dtype == tl.float64:
         total = u + QUARTER_PI_DOUBLE
         rest = sum_error(u, QUARTER_PI_DOUBLE) + (lo + QUARTER_PI_DOUBLE_LO)
@@ -1020,10 +1022,12 @@ def sum_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def turned_torch(u: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
     """sin(u + lo + pi / 4), where lo is what the rounding of u lost; relatively accurate at its roots."""
     double = u.dtype == torch.float64
+    largest = torch.finfo(u.dtype).max
+    held = torch.clamp(u, -largest, largest)  # so that a compiler does not fuse a product with the sum
     quarter = u.new_full((), (QUARTER_PI_DOUBLE if double else QUARTER_PI).value)
-    rest = sum_error_torch(u, quarter) + (lo + (QUARTER_PI_DOUBLE_LO if double else QUARTER_PI_LO).value)
+    rest = sum_error_torch(held, quarter) + (lo + (QUARTER_PI_DOUBLE_LO if double else QUARTER_PI_LO).value)
     near = torch.abs(u) < 65536.0
-    angle = torch.where(near, u + quarter, u)
+    angle = torch.where(near, held + quarter, u)
     s, c = torch.sin(angle), torch.cos(angle)
     return torch.where(near, s + rest * c, (s + c) * ROOT_HALF.value)
 
