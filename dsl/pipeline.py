@@ -19,6 +19,7 @@ from dsl.ops import where
 from dsl.program import Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
+from dsl.rewrite.far import patch_far
 from dsl.rewrite.guard import propagate_nan, settle_ends, settle_zero
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.roots import patch_elsewhere
@@ -91,6 +92,7 @@ def _positive(clause: Expr) -> set[str]:
 
 def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
+    root = patch_far(root, exact, activation.input)
     root = settle_ends(root, exact, activation.input)
     root = settle_tails(root, exact, activation.input)
     root = patch_at_zero(root, exact, activation.input)
