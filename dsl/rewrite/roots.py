@@ -148,7 +148,7 @@ def _bisected(f: Exact, low: Fraction, high: Fraction) -> Fraction | None:
         return None
     below, wide = first > 0, max(abs(float(first)), abs(float(last)))
     while high - low > _CLOSE * abs(high):
-        if high - low < _CLOSE:  # closing in on zero, which has patches of its own: this would never end
+        if max(abs(low), abs(high)) < _CLOSE:  # at zero, which has patches of its own: this would never end
             return None
         middle = (low + high) / 2
         value = f(middle)
