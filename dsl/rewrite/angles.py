@@ -10,6 +10,7 @@ that reduction (`turned`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 from dsl.expr import HALF, ZERO, Apply, Expr, Number, call, is_op, rebuild
@@ -18,8 +19,8 @@ from dsl.rewrite.simplify import simplify
 _Terms = dict[tuple[Expr, ...], Fraction]
 """A sum: coefficients by the factors of each term, in order."""
 
-_FEW = 4
-"""Longer sums are not looked at."""
+_DEEPEST = 6
+"""So deep a sum is taken apart."""
 
 
 def square_angles(root: Expr) -> Expr:
@@ -67,29 +68,33 @@ def _base(half: Expr, is_sine: bool, plus: bool) -> Expr:
     return call("turned", simplify(sign * half), simplify(sign * error))
 
 
-def _terms(node: Expr) -> _Terms:
-    """A sum's terms; one that is not worth taking apart is a single term."""
+def _terms(node: Expr, depth: int = _DEEPEST) -> _Terms:
+    """A sum's terms; what lies deeper is a single term."""
     if isinstance(node, Number):
         return {(): node.value} if node.value else {}
-    if is_op(node, "neg"):
-        return {key: -value for key, value in _terms(node.args[0]).items()}
-    if is_op(node, "add", "sub"):
-        total = dict(_terms(node.args[0]))
-        for key, value in _terms(node.args[1]).items():
-            total[key] = total.get(key, Fraction(0)) + (value if is_op(node, "add") else -value)
-        return {key: value for key, value in total.items() if value}
-    if is_op(node, "mul"):
-        left, right = (_terms(arg) for arg in node.args)
-        if len(left) * len(right) <= _FEW:
-            total = {}
-            for a, p in left.items():
-                for b, q in right.items():
-                    key = tuple(sorted((*a, *b), key=_order))
-                    total[key] = total.get(key, Fraction(0)) + p * q
-            return {key: value for key, value in total.items() if value}
-    if is_op(node, "div"):
-        return _quotient(*map(_terms, node.args)) or {(node,): Fraction(1)}
+    if depth and is_op(node, *_ARITHMETIC):
+        assert isinstance(node, Apply)
+        found = _ARITHMETIC[node.op](*(_terms(arg, depth - 1) for arg in node.args))
+        if found is not None:
+            return {key: value for key, value in found.items() if value}
     return {(node,): Fraction(1)}
+
+
+def _sum(left: _Terms, right: _Terms) -> _Terms:
+    return {key: left.get(key, Fraction(0)) + right.get(key, Fraction(0)) for key in {**left, **right}}
+
+
+def _negative(terms: _Terms) -> _Terms:
+    return {key: -value for key, value in terms.items()}
+
+
+def _product(left: _Terms, right: _Terms) -> _Terms | None:
+    """The product, unless both are sums."""
+    if min(len(left), len(right)) > 1:
+        return None
+    return {
+        tuple(sorted((*a, *b), key=_order)): p * q for a, p in left.items() for b, q in right.items()
+    }
 
 
 def _quotient(above: _Terms, below: _Terms) -> _Terms | None:
@@ -106,6 +111,15 @@ def _quotient(above: _Terms, below: _Terms) -> _Terms | None:
             rest.remove(factor)
         total[tuple(rest)] = value / scale
     return total
+
+
+_ARITHMETIC: dict[str, Callable[..., _Terms | None]] = {
+    "add": _sum,
+    "sub": lambda left, right: _sum(left, _negative(right)),
+    "neg": _negative,
+    "mul": _product,
+    "div": _quotient,
+}
 
 
 def _order(node: Expr) -> str:

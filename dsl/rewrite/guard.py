@@ -50,8 +50,13 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     """
     x = Symbol(input)
     settings = _settings(exact, x)
-    if any(_overflows(root, exact, x, side, setting) for side in (1, -1) for setting in settings):
-        root = rebuild(root, _halved_angle)
+    settled, halved = _settle(root, exact, x, settings), rebuild(root, _halved_angle)
+    if halved is root or not any(_overflows(settled, exact, x, s, v) for s in (1, -1) for v in settings):
+        return settled
+    return _settle(halved, exact, x, settings)
+
+
+def _settle(root: Expr, exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]) -> Expr:
     for side in (1, -1):
         limits = [_limit(exact, x, side, setting) for setting in settings]
         if not _is_right(root, exact, x, side, limits, settings):
