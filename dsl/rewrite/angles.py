@@ -3,15 +3,16 @@
 In: an expression. Out: an equal one, where 1 + cos(u) is 2 * cos(u / 2)**2, and so on.
 
 Such sums touch zero where the cosine is -1, and cancel there: 1 + sin(u) has lost all its digits at a
-distance of 1e-4 from its double root. The square's base has a simple root there, to which the reduction of the
-angle is relatively accurate. That of 1 + sin(u) is turned by an eighth of a circle, which has to happen inside
-that reduction (`turned`).
+distance of 1e-4 from its double root. The square's base has a simple root there, to which the reduction of
+the angle is relatively accurate. That of 1 + sin(u) is turned by an eighth of a circle, which has to happen
+inside that reduction (`turned`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 from dsl.expr import HALF, ZERO, Apply, Expr, Number, call, is_op, rebuild
 from dsl.rewrite.simplify import simplify
@@ -23,18 +24,19 @@ _DEEPEST = 6
 """So deep a sum is taken apart."""
 
 
-def square_angles(root: Expr) -> Expr:
-    """The expression with every 1 + cos(u), 1 - sin(u), 1 + 2 * sin(u) * cos(u) ... as a square.
+def square_angles(root: Expr) -> tuple[Expr, tuple[str, ...]]:
+    """The expression with every 1 + cos(u), 1 - sin(u), 1 + 2 * sin(u) * cos(u) ... as a square; the rules.
 
     >>> from dsl.expr import Symbol
     >>> x = Symbol("x")
-    >>> square_angles(1 + call("cos", 2 * x)) is 2 * call("cos", x) ** 2
+    >>> square_angles(1 + call("cos", 2 * x))[0] is 2 * call("cos", x) ** 2
     True
     """
-    return rebuild(root, _squared)
+    fired: dict[str, None] = {}
+    return rebuild(root, partial(_squared, fired=fired)), tuple(fired)
 
 
-def _squared(node: Expr) -> Expr:
+def _squared(node: Expr, fired: dict[str, None]) -> Expr:
     if not is_op(node, "add", "sub"):
         return node
     terms = _terms(node)
@@ -45,7 +47,9 @@ def _squared(node: Expr) -> Expr:
     angle = _angle(factors)
     if angle is None or abs(scale) != (len(factors) * abs(one)):
         return node
-    base = _base(angle, len(factors) == 2 or is_op(factors[0], "sin"), scale / one > 0)
+    is_sine = len(factors) == 2 or is_op(factors[0], "sin")
+    fired["one plus a sine" if is_sine else "one plus a cosine"] = None
+    base = _base(angle, is_sine, scale / one > 0)
     return Number(2 * one) * base**2
 
 
@@ -92,9 +96,7 @@ def _product(left: _Terms, right: _Terms) -> _Terms | None:
     """The product, unless both are sums."""
     if min(len(left), len(right)) > 1:
         return None
-    return {
-        tuple(sorted((*a, *b), key=_order)): p * q for a, p in left.items() for b, q in right.items()
-    }
+    return {tuple(sorted((*a, *b), key=_order)): p * q for a, p in left.items() for b, q in right.items()}
 
 
 def _quotient(above: _Terms, below: _Terms) -> _Terms | None:

@@ -2,8 +2,8 @@
 
 In: an expression with placeholders, and the `Speller` that wrote them. Out: the expression with
 exponentials. How an exponential is evaluated depends on what else needs it: `%exp3` is generator 3 in its
-unit, `%factor3` the same as a factor of
-the whole, `%half3` its square root, `%rest3` its complement, `%lost3` what its rounding loses, `%soft3` itself where an absolute error does no harm.
+unit, `%factor3` the same as a factor of the whole, `%half3` its square root, `%rest3` its complement,
+`%lost3` what its rounding loses, `%soft3` itself where an absolute error does no harm.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def bind(speller: Speller, root: Expr) -> Expr:
     """The expression with its placeholders replaced by the exponentials they stand for.
 
-    One that multiplies the whole passes its relative error on: where another exponential stands in its exponent,
-    that is taken in two parts. An exponential that is needed in halves is the square of its half; one of which only the complement
-    and sums with a constant are needed is one minus the complement.
+    One that multiplies the whole passes its relative error on: where another exponential stands in its
+    exponent, that is taken in two parts. One that is needed in halves is the square of its half; one of which
+    only the complement and sums with a constant are needed is one minus the complement.
     """
     names = {node.name for node in postorder(root) if isinstance(node, Symbol) and node.name[0] == "%"}
     values: dict[Expr, Expr] = {}

@@ -197,6 +197,7 @@ class Canonical:
         if sign is None:
             bounded, rest = self._bounded_part(value)
             if not bounded.is_zero and not rest.is_zero:
+                self.field.fired["exponent in bounded and other terms"] = None
                 return factor * self.exponential(bounded) * self.exponential(rest)
             self.undetermined.append(value)
         base = -value if sign == 1 else value
@@ -207,7 +208,7 @@ class Canonical:
         return factor * self._exp_power(gen, -UNIT if sign == 1 else UNIT)
 
     def _bounded_part(self, value: Rational) -> tuple[Rational, Rational]:
-        """The terms of a sum that stay bounded, such as exp(-u), and the others, which may decide its sign."""
+        """The terms of a sum that stay bounded, such as exp(-u), and the others, whose sign may be known."""
         if not value.den.is_constant():
             return Rational.number(0), value
         bounded = from_terms(

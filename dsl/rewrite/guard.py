@@ -232,8 +232,8 @@ def _leading_logarithm(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | 
     """slope * log(abs(x)) + offset far out."""
     if symbols(exact) != (x.name,):
         return None
-    at = {k: probe(exact, {x.name: Fraction(side) * 2**k}) for k in (30, 31, 33, 34, 36, 40)}
-    if any(value is None for value in at.values()):
+    at: dict[int, Any] = {k: probe(exact, {x.name: Fraction(side) * 2**k}) for k in (30, 31, 33, 34, 36, 40)}
+    if None in at.values():
         return None
     log2 = ball(Fraction(2)).log()
     slope = (at[34] - at[33]) / log2

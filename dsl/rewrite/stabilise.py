@@ -46,8 +46,9 @@ class Stable:
 def stabilise(root: Expr, input: str, positive: frozenset[str] = frozenset()) -> Stable:
     """An expression for the same function that is accurate at every floating-point input."""
     worker = _Stabiliser(Symbol(input), positive)
-    value = worker.run(simplify(square_angles(simplify(lower(root)))), None)
-    return Stable(simplify(value), tuple(worker.fired))
+    exact, rules = square_angles(simplify(lower(root)))
+    value = worker.run(simplify(exact), None)
+    return Stable(simplify(value), (*rules, *worker.fired))
 
 
 @dataclass(frozen=True)

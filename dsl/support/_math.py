@@ -333,11 +333,11 @@ def exp_error(t, hi, lo, fast: tl.constexpr):
         first = 1.0 + r
         second = first + 0.5 * square
         lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error(r, r)
-        lost += second * (((whole - r) - rest) + lo)
         if t.dtype == tl.float64:
-            lost += r * square * _polynomial(r, EXP_BEYOND_SQUARE_DOUBLE, 13, False)
+            third = r * square * _polynomial(r, EXP_BEYOND_SQUARE_DOUBLE, 13, False)
         else:
-            lost += r * square * _polynomial(r, EXP_BEYOND_SQUARE, 5, False)
+            third = r * square * _polynomial(r, EXP_BEYOND_SQUARE, 5, False)
+        lost += third + (second + third) * (((whole - r) - rest) + lo)
         y = ((second - t * tl.exp2(-n)) + lost) * tl.exp2(n)
         y = tl.where(tl.abs(hi) < 64.0, y, 0.0)
     return y
@@ -935,9 +935,8 @@ def exp_error_torch(t: torch.Tensor, hi: torch.Tensor, lo: torch.Tensor | float)
     first = 1.0 + r
     second = first + 0.5 * square
     lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error_torch(r, r)
-    lost = lost + second * (((whole - r) - rest) + lo)
-    table = (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value
-    lost = lost + r * square * _horner(r, table)
+    third = r * square * _horner(r, (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value)
+    lost = lost + third + (second + third) * (((whole - r) - rest) + lo)
     return torch.where(inside, ((second - t * torch.exp2(-n)) + lost) * torch.exp2(n), 0.0)
 
 
