@@ -105,6 +105,20 @@ def _erfcx(x: float) -> float:
         return float((arb(x) ** 2).exp() * arb(x).erfc()) if x > -27 else math.inf
 
 
+def _exp_error(t: float, high: float, low: float) -> float:
+    if not abs(high) < EXP_SHIFT:
+        return 0.0
+    with ctx.workprec(160):
+        return float((arb(high) + arb(low)).exp() - arb(t))
+
+
+def _turned(a: float, b: float) -> float:
+    if not math.isfinite(a):
+        return math.nan
+    with ctx.workprec(160 + max(0, math.frexp(a)[1])):
+        return float((arb(a) + arb(b) + arb.pi() / 4).sin())
+
+
 def _shifted(u: float) -> float:
     return u + EXP_SHIFT if u < -EXP_SHIFT else u
 
@@ -172,6 +186,8 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "exp_high": lambda u: math.exp(_shifted(u)),
     "exp_low": lambda u: math.exp(-EXP_SHIFT) if u < -EXP_SHIFT else 1.0,
     "exp_sum_high": lambda hi, lo: math.exp(_shifted(hi)) * math.exp(lo) if abs(hi) < 1024 else math.exp(hi),
+    "exp_error": _exp_error,
+    "turned": _turned,
     "expm1": math.expm1,
     "log": _log,
     "log1p": _log1p,

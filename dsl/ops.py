@@ -198,6 +198,10 @@ def _erfcx(x: Any) -> Any:
     return (x * x).exp() * x.erfc()
 
 
+def _turned(x: Any) -> Any:
+    return (x + _arb().pi() / 4).sin()
+
+
 # What only the stabiliser writes: spellings that floating point evaluates well. Their exact values say what
 # they stand for; error terms are exactly zero in exact arithmetic.
 _MACHINE_OPERATIONS = (
@@ -205,6 +209,14 @@ _MACHINE_OPERATIONS = (
     Op("exp_high", "r:r", "exp(x) for x <= 0, but for a power of two below its range", spec=False),
     Op("exp_low", "r:r", "the power of two that exp_high leaves", spec=False),
     Op("exp_sum_high", "rr:r", "exp_high(a + b), b a correction of a", spec=False),
+    Op("turned", "rr:r", "sin(a + b + pi / 4), b a correction of a", lambda a, b: _turned(a + b), spec=False),
+    Op(
+        "exp_error",
+        "rrr:r",
+        "what t, an exp(a + b) that was computed, lacks",
+        lambda t, a, b: t * 0,
+        spec=False,
+    ),
     Op("log1p_unit", "r:r", "log(1 + x) for x in [0, 1]", lambda x: x.log1p(), spec=False),
     Op("erfcx", "r:r", "exp(x * x) * erfc(x)", _erfcx, spec=False),
     Op("mills", "r:r", "erfcx(x / sqrt(2))", lambda x: _erfcx(x / _arb()(2).sqrt()), spec=False),

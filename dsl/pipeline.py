@@ -22,6 +22,7 @@ from dsl.ops import where
 from dsl.program import JointProgram, Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
+from dsl.rewrite.far import patch_far
 from dsl.rewrite.guard import propagate_nan, settle_ends, settle_zero
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.roots import patch_elsewhere
@@ -177,6 +178,7 @@ def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
 
 def _settle(root: Expr, exact: Expr, input: str) -> Expr:
     """A stabilised expression, right at the ends of the line and at zero."""
+    root = patch_far(root, exact, input)
     root = settle_ends(root, exact, input)
     root = settle_tails(root, exact, input)
     root = patch_at_zero(root, exact, input)

@@ -11,6 +11,7 @@ is `benchmarks/blocks/scan_blocks.py`.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
+from flint import arb, ctx
 
 from dsl.certify import certify
 from dsl.expr import Expr, Symbol, call
@@ -287,6 +289,54 @@ def test_exp_sum(dtype: torch.dtype) -> None:
     for fast in (False, True):
         assert torch.equal(run(binary, [infinite, corrections], "exp_sum", fast), expected)
     assert torch.equal(blocks.exp_sum_torch(infinite, corrections), expected)
+
+
+@triton.jit
+def ternary(X, Y, Z, OUT, COUNT, function: tl.constexpr, fast: tl.constexpr, SIZE: tl.constexpr):
+    i = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    x = tl.load(X + i, mask=i < COUNT)
+    y = tl.load(Y + i, mask=i < COUNT)
+    z = tl.load(Z + i, mask=i < COUNT)
+    tl.store(OUT + i, function(x, y, z, fast), mask=i < COUNT)
+
+
+@interpreted
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 29), (torch.float64, 58)])
+def test_exp_error(dtype: torch.dtype, bits: int) -> None:
+    """With what it lacks, a computed exponential has more bits than its type; the exact one is Arb's."""
+    generator = torch.Generator().manual_seed(5)
+    hi = (torch.rand(2_000, generator=generator, dtype=torch.float64) * 120 - 60).to(dtype)
+    lo = hi * torch.finfo(dtype).eps / 4
+    t = torch.exp(hi)
+    for error in (run(ternary, [t, hi, lo], "exp_error", False), blocks.exp_error_torch(t, hi, lo)):
+        for e, u, v, s in zip(error.tolist(), hi.tolist(), lo.tolist(), t.tolist(), strict=True):
+            with ctx.workprec(200):
+                exact = (arb(u) + arb(v)).exp()
+                assert abs(arb(s) + arb(e) - exact) <= exact * 2.0**-bits
+    assert not run(ternary, [t, hi, lo], "exp_error", True).any()
+
+
+@interpreted
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 3.0), (torch.float64, 3.0)])
+def test_turned_is_relatively_accurate_at_its_roots(dtype: torch.dtype, bound: float) -> None:
+    roots = (torch.arange(-300, 300, dtype=torch.float64) - 0.25) * math.pi
+    near = roots.repeat(40) * (
+        1 + torch.linspace(-1, 1, 40, dtype=torch.float64).repeat_interleave(600) / 256
+    )
+    u = torch.cat([roots, near]).to(dtype)
+    lo = u * torch.finfo(dtype).eps / 4
+    for found in (run(binary, [u, lo], "turned", False), blocks.turned_torch(u, lo)):
+        for y, a, b in zip(found.tolist(), u.tolist(), lo.tolist(), strict=True):
+            with ctx.workprec(200):
+                exact = (arb(a) + arb(b) + arb.pi() / 4).sin()
+                allowed = (
+                    abs(exact) * bound * torch.finfo(dtype).eps + abs(arb(a)) * torch.finfo(dtype).eps ** 2
+                )
+                assert abs(arb(y) - exact) <= allowed
+    ends = torch.tensor([float("inf"), float("nan")], dtype=dtype)
+    for fast in (False, True):
+        assert run(binary, [ends, ends * 0], "turned", fast).isnan().all()
+    assert blocks.turned_torch(ends, ends * 0).isnan().all()
 
 
 @interpreted

@@ -57,6 +57,12 @@ def test_a_jump_is_no_root() -> None:
     assert list(find_patches(exact, exact, "x")) == []
 
 
+def test_a_jump_at_zero_is_looked_for_in_finite_time() -> None:
+    """The interval that holds it shrinks for ever, if its width is compared with its place."""
+    exact = call("where", call("ge", x, 0), -call("exp", -x), call("exp", x))
+    assert list(find_patches(exact, exact, "x")) == []
+
+
 def test_what_cancels_without_a_root_is_patched_too() -> None:
     # 1e6 is added and taken away again: six digits are lost wherever the sum is small.
     lossy = (call("exp", -(x**2)) + 1000) - 1000

@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsl.derive import derivative
-from dsl.expr import Expr, Number, Symbol, call, postorder, size
+from dsl.expr import Expr, Number, Symbol, call, is_op, postorder, size
 from dsl.ieee import evaluate, run
 from dsl.resolve import activations
+from dsl.rewrite.angles import square_angles
 from dsl.rewrite.core import lower
+from dsl.rewrite.far import patch_far
+from dsl.rewrite.faults import roundings
 from dsl.rewrite.guard import propagate_nan, settle_ends
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.probe import probe
@@ -188,3 +191,89 @@ def test_derivatives_stay_linear_and_depth_is_no_limit() -> None:
     second = derivative(first, "x")
     assert size(second) < 12 * size(root)
     assert sum(1 for _ in postorder(stabilise(first, "x").value)) > 0
+
+
+def error(text: str, at: float) -> float:
+    """The error of the value as the pipeline would schedule it, in roundings of float64."""
+    exact = spec(text)
+    return roundings(program(text), lambda point: probe(exact, {"x": point}, 1024), "x", Fraction(at))
+
+
+@pytest.mark.parametrize("at", [-6.5, -5.0, -3.0, -1.0, 2.0])
+@pytest.mark.parametrize("text", ["exp(-2 * exp(-x))", "x * exp(-exp(-x))", "exp(-x) * exp(-3 * exp(-x))"])
+def test_the_inner_of_two_exponentials_keeps_its_digits(text: str, at: float) -> None:
+    assert error(text, at) < 8
+
+
+def test_an_inner_exponential_beside_a_constant_stays_single() -> None:
+    root = program("1 + exp(-exp(x))")
+    assert not any(is_op(node, "exp_error") for node in postorder(root))
+
+
+def test_a_growing_exponential_of_a_sum_divides_out() -> None:
+    assert error("x / (1 - x * exp(-(x + exp(x))))", -100.0) < 16
+
+
+@pytest.mark.parametrize("distance", [0.1, 1e-3, 1e-6])
+@pytest.mark.parametrize(
+    ("text", "root"),
+    [
+        ("1 + cos(2 * x)", math.pi / 2),
+        ("3 - 3 * cos(x)", 2 * math.pi),
+        ("-1 - sin(x)", -math.pi / 2),
+        ("1 - sin(4 * x)", math.pi / 8),
+        ("1 + 2 * sin(x) * cos(x)", -math.pi / 4),
+    ],
+)
+def test_a_sum_that_touches_zero_is_a_square(text: str, root: float, distance: float) -> None:
+    assert error(text, root + distance) < 16
+    assert error(text, root - distance) < 16
+
+
+def test_a_sum_that_only_looks_like_a_square_is_left() -> None:
+    for text in ("1 + 2 * cos(x)", "1 + sin(x) * cos(x)", "1 + 2 * sin(x) * cos(2 * x)", "x + cos(x)"):
+        exact = simplify(lower(spec(text)))
+        assert square_angles(exact) == (exact, ())
+
+
+@pytest.mark.parametrize("text", ["x + sin(2 * x)", "x * cos(4 * x)", "x + cos(2 * x) / 2"])
+def test_a_double_angle_does_not_overflow(text: str) -> None:
+    exact, root = spec(text), program(text)
+    for at in (3e38, -3e38):
+        want = probe(exact, {"x": Fraction(at)})
+        got = evaluate(root, {"x": at}, narrow=True)
+        assert want is not None
+        assert abs(got - float(want)) <= 1e-6 * abs(float(want))
+
+
+@pytest.mark.parametrize("at", [-3e38, -1e20, -0.5, 0.5, 1e20, 3e38])
+def test_a_logarithm_of_a_difference_with_a_root(at: float) -> None:
+    got = evaluate(program("log(x + sqrt(x**2 + 1))"), {"x": at}, narrow=True)
+    assert math.isclose(got, math.asinh(at), rel_tol=1e-14)
+    assert evaluate(program("log(x + sqrt(x**2 + 1))"), {"x": -math.inf}) == -math.inf
+
+
+def test_a_polynomial_of_great_degree_is_kept() -> None:
+    text = "1"
+    for k in range(250):
+        text = f"({text}) * x + {k % 7 + 1}"
+    assert error(text, 0.5) < 8
+
+
+@pytest.mark.parametrize("at", [-3.0, -20.0, -4080.0, -5e8, -1e12])
+def test_what_cancels_far_out_is_a_polynomial_in_the_inverse(at: float) -> None:
+    exact = simplify(derivative(lower(spec("x * (atan(x) / pi + 1 / 2)")), "x"))
+    plain = stabilise(exact, "x").value
+    root = settle_ends(patch_far(plain, exact, "x"), exact, "x")
+    assert root is not plain
+    assert roundings(root, lambda point: probe(exact, {"x": point}), "x", Fraction(at)) < 16
+
+
+def test_what_does_not_cancel_far_out_is_left() -> None:
+    exact = spec("1 / (1 + x**2)")
+    root = stabilise(exact, "x").value
+    assert patch_far(root, exact, "x") is root
+
+
+def test_a_factor_below_one_is_taken_up_by_coefficients() -> None:
+    assert evaluate(program("0.5 * (4 * exp(0.5 * x) - 3)"), {"x": 175.0}, narrow=True) < 3e38

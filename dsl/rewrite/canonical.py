@@ -195,6 +195,10 @@ class Canonical:
                 return factor * self._exp_power(gen, int(ratio * UNIT))
         sign = self.field.surely(value, weak=True)
         if sign is None:
+            bounded, rest = self._bounded_part(value)
+            if not bounded.is_zero and not rest.is_zero:
+                self.field.fired["exponent in bounded and other terms"] = None
+                return factor * self.exponential(bounded) * self.exponential(rest)
             self.undetermined.append(value)
         base = -value if sign == 1 else value
         gen = self.field.generator(
@@ -202,6 +206,20 @@ class Canonical:
             lambda i: Generator(i, "exp", True, None, base, argument_decays=sign is not None),
         )
         return factor * self._exp_power(gen, -UNIT if sign == 1 else UNIT)
+
+    def _bounded_part(self, value: Rational) -> tuple[Rational, Rational]:
+        """The terms of a sum that stay bounded, such as exp(-u), and the others, whose sign may be known."""
+        if not value.den.is_constant():
+            return Rational.number(0), value
+        bounded = from_terms(
+            {
+                key: number
+                for key, number in terms(value.num).items()
+                if all(not p or self.field.generators[i].in_unit_interval for i, p in enumerate(key))
+            }
+        )
+        part = Rational(bounded, constant(1)) / Rational(value.den, constant(1))
+        return part, value - part
 
     def _split_constant(self, value: Rational, factor: Rational) -> tuple[Rational, Rational]:
         """exp(u + c) = exp(c) * exp(u) for a small c: exp(x) and exp(x - 1) are one unknown."""
@@ -249,6 +267,7 @@ class Canonical:
                 value = value / self._exp_power(gen, power)
         if value.as_number() == 1:
             return total
+        value = self._rationalised(value)
         excess = self.field.surely(value - _ONE)
         if excess is None and self.field.sign(value) is None:
             self.undetermined.append(value)
@@ -259,6 +278,21 @@ class Canonical:
         )
         part = self.field.value(gen)
         return total + (part if flip == 1 else -part)
+
+    def _rationalised(self, value: Rational) -> Rational:
+        """p + q*s for a root s as (p*p - q*q*s*s) / (p - q*s), where only that has a known sign."""
+        if not value.den.is_constant() or self.field.sign(value) is not None:
+            return value
+        for gen in self.field.of_kind("sqrt"):
+            if value.num.degrees()[gen.index] != 1:
+                continue
+            items = terms(value.num)
+            flipped = from_terms({key: -v if key[gen.index] else v for key, v in items.items()})
+            other = Rational(flipped, constant(1)) / Rational(value.den, constant(1))
+            norm = self.reduce(value * other)
+            if self.field.sign(other) and self.field.sign(norm):
+                return norm / other
+        return value
 
     def constant_log(self, number: Fraction) -> Rational:
         if number < 1:

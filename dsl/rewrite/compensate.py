@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from dsl.expr import ONE, ZERO, Expr, Number, call
-from dsl.rewrite.field import Rational, terms, with_power
+from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
+from dsl.rewrite.field import Generator, Rational, terms, with_power
+from dsl.rewrite.simplify import simplify
 from dsl.rewrite.style import Style
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ class Sum:
         return call("exp", self.high) if self.low is ZERO else call("exp_sum", self.high, self.low)
 
 
-def exponent(speller: Speller, value: Rational) -> Sum:
-    """The value of a quotient as a compensated sum; plain where it is no polynomial."""
-    exact = ("magnitude", "symbol", "size", "constant")
+def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
+    """The value of a quotient as a compensated sum; plain where it is no polynomial.
+
+    Exponentials in it are taken in two parts if what is made of it multiplies the `whole`.
+    """
+    exact = ("magnitude", "symbol", "size", "constant", *(("exp",) if whole else ()))
     if any(
         speller.field.generators[i].kind not in exact
         for key in terms(value.num)
@@ -46,7 +50,7 @@ def exponent(speller: Speller, value: Rational) -> Sum:
         return Sum(speller.quotient(value))
     below = speller.spell(terms(value.den), Style())
     sign = speller.field.poly_sign(value.num)
-    items = {key: v if sign != -1 else -v for key, v in terms(value.num).items()}
+    items = {key: v if sign != -1 else -v for key, v in terms(speller.deflate(value.num)).items()}
     total = _polynomial(speller, items, below)
     return _negate(total) if sign == -1 else total
 
@@ -60,7 +64,7 @@ def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below:
         above = speller.spell(items, Style())
         return _constant(above if below is ONE else above / below)
     index = max(used)
-    leaf = Sum(speller.leaf(speller.field.generators[index], Style()))
+    leaf = _leaf(speller, speller.field.generators[index])
     groups: dict[int, dict[tuple[int, ...], Fraction]] = {}
     for key, value in items.items():
         groups.setdefault(key[index], {})[with_power(key, index, 0)] = value
@@ -74,7 +78,14 @@ def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below:
     return _times(result, _raise(leaf, previous)) if previous else result
 
 
+def _leaf(speller: Speller, gen: Generator) -> Sum:
+    """A generator, an exponential with what its rounding loses: the outer one multiplies that."""
+    low = Symbol(f"%lost{gen.index}") if gen.kind == "exp" else ZERO
+    return Sum(speller.leaf(gen, Style()), low)
+
+
 def _constant(node: Expr) -> Sum:
+    node = simplify(node)
     if isinstance(node, Number) and _fits(node.value):
         return Sum(node)
     return Sum(call("leading", node), call("trailing", node))

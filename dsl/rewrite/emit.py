@@ -115,7 +115,10 @@ class Speller:
             below.bounded and not any(power < 0 for power in above.factors.values()),
             tuple(above.unresolved + below.unresolved),
             above.positive and below.positive,
-            above.bounded and below.bounded and scale * above.most <= below.least,
+            above.bounded
+            and below.bounded
+            and scale * above.most <= below.least
+            and (len(tails) == 1 or all(self.field.generators[i].argument_decays for i in tails)),
         )
 
     def quotient(self, value: Rational) -> Expr:
@@ -130,7 +133,7 @@ class Speller:
         below = below or [raised(f, n) for f, n in parts.below]
         tails = parts.tails
         if parts.small:
-            above += [raised(Symbol(f"%exp{i}"), p) for i, p in tails if p > 0]
+            above += [raised(Symbol(f"%factor{i}"), p) for i, p in tails if p > 0]
             tails = tuple((i, p) for i, p in tails if p < 0)
         result = divided(parts.coefficient, parts.constants, above, below, parts.safe_below)
         return self.apply_tails(result, tails)
@@ -140,7 +143,7 @@ class Speller:
         for index, power in tails:
             half = self.half(index, power)
             if result is ONE:
-                result = half * half if power < 0 else raised(Symbol(f"%exp{index}"), power)
+                result = half * half if power < 0 else raised(Symbol(f"%factor{index}"), power)
             else:
                 result = (result * half) * half
         return result
@@ -152,7 +155,7 @@ class Speller:
             return Symbol(f"%half-{index}:{-power}")
         whole, odd = divmod(power, 2)
         self.fired["decaying exponential last, in halves"] = None
-        return multiply([Symbol(f"%exp{index}")] * whole + [Symbol(f"%half{index}")] * odd)
+        return multiply([Symbol(f"%factor{index}")] * whole + [Symbol(f"%half{index}")] * odd)
 
     def _has_magnitude(self, value: Rational) -> bool:
         return any(
@@ -163,7 +166,7 @@ class Speller:
 
     def _factors(self, poly: Poly, clamp: bool = False) -> Factors:
         """A polynomial's irreducible factors, each spelled."""
-        poly, tails, scaled = self._absorb_gaussians(self._deflate(poly))
+        poly, tails, scaled = self._absorb_gaussians(self.deflate(poly))
         style = Style(clamp=clamp, scaled=scaled)
         content, factors = poly.factor()
         result = Factors(rational_number(content), tails)
@@ -232,7 +235,8 @@ class Speller:
         result.positive = result.positive and above.positive
         result.bounded = False
 
-    def _deflate(self, poly: Poly) -> Poly:
+    def deflate(self, poly: Poly) -> Poly:
+        """The polynomial in the powers of its exponentials that are evaluated."""
         return from_terms(
             {
                 tuple(p // self.units.powers.get(i, 1) if p else 0 for i, p in enumerate(monomial)): value
@@ -248,7 +252,7 @@ class Speller:
             if poly.degrees()[gen.index] < 1:
                 continue
             assert gen.partner is not None
-            ((monomial, _),) = terms(self._deflate(gen.partner.num)).items()
+            ((monomial, _),) = terms(self.deflate(gen.partner.num)).items()
             (index,) = [i for i, p in enumerate(monomial) if p and self.field.generators[i].kind == "exp"]
             absorbed = {
                 tuple(p + key[gen.index] * q for p, q in zip(key, monomial, strict=True)): value
@@ -354,7 +358,7 @@ class Speller:
         scaled = _scaled_erfc(argument)
         if gen.index in style.scaled:
             return scaled
-        return scaled * self.spell(terms(self._deflate(gen.partner.num)), Style())
+        return scaled * self.spell(terms(self.deflate(gen.partner.num)), Style())
 
     def acot(self, gen: Generator, style: Style) -> Expr:
         """acot(u) = atan(1/u) for u > 0, or its complement atan(u)."""

@@ -20,6 +20,7 @@ from dsl.expr import Apply, Expr, Number, Symbol, call, is_op, postorder, rebuil
 from dsl.ieee import evaluate
 from dsl.ops import where
 from dsl.rewrite.probe import BITS, ball, probe
+from dsl.rewrite.simplify import simplify
 
 FAR = 2**60
 """Where an algebraic function has come within float64's rounding of its limit."""
@@ -49,6 +50,13 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     """
     x = Symbol(input)
     settings = _settings(exact, x)
+    settled, halved = _settle(root, exact, x, settings), rebuild(root, _halved_angle)
+    if halved is root or not any(_overflows(settled, exact, x, s, v) for s in (1, -1) for v in settings):
+        return settled
+    return _settle(halved, exact, x, settings)
+
+
+def _settle(root: Expr, exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]) -> Expr:
     for side in (1, -1):
         limits = [_limit(exact, x, side, setting) for setting in settings]
         if not _is_right(root, exact, x, side, limits, settings):
@@ -114,6 +122,33 @@ def _is_right(
     return True
 
 
+def _overflows(root: Expr, exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> bool:
+    """Whether the program gives no number at the end of float32's range, although the function has one."""
+    at = side * PROBES[-1]
+    value = probe(exact, {**setting, x.name: at})
+    return value is not None and not math.isfinite(_value(root, x, float(at), setting))
+
+
+MOST_HALVINGS = 4
+
+
+def _halved_angle(node: Expr) -> Expr:
+    """The sine or cosine of 2 * u as that of u, with the double angle's formulas, where 2 * u overflows."""
+    if not is_op(node, "sin", "cos") or not is_op(node.args[0], "mul"):
+        return node
+    scale, u = node.args[0].args
+    if not isinstance(scale, Number) or not 1 < scale.value <= 2**MOST_HALVINGS:
+        return node
+    halvings = math.ceil(scale.value - 1).bit_length()
+    far = call("gt", call("abs", u), 2 ** (127 - halvings))
+    angle = where(far, simplify(Number(scale.value / 2**halvings) * u), node.args[0])
+    sine, cosine = call("sin", angle), call("cos", angle)
+    near = sine if is_op(node, "sin") else cosine
+    for _ in range(halvings):
+        sine, cosine = 2 * (sine * cosine), 1 - 2 * (sine * sine)
+    return where(far, simplify(sine if is_op(node, "sin") else cosine), near)
+
+
 def _is_off(got: float, value: float) -> bool:
     """Whether a value is no number, or wrong in its first digits where float32 holds the right one."""
     if not math.isfinite(got):
@@ -153,10 +188,10 @@ THRESHOLD = 2**30
 
 
 def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
-    """Far out, the function's leading power of x, where it has one and parameters do not enter."""
+    """Far out, the function's leading power or logarithm of x, where parameters do not enter."""
     before, ctx.prec = ctx.prec, BITS
     try:
-        return _leading_power(root, exact, x, side)
+        return _leading_power(root, exact, x, side) or _leading_logarithm(root, exact, x, side)
     finally:
         ctx.prec = before
 
@@ -191,6 +226,30 @@ def _leading_power(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None
     for _ in range(abs(order)):
         term = term * x if order > 0 else term / x
     return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), term, root)
+
+
+def _leading_logarithm(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
+    """slope * log(abs(x)) + offset far out."""
+    if symbols(exact) != (x.name,):
+        return None
+    at: dict[int, Any] = {k: probe(exact, {x.name: Fraction(side) * 2**k}) for k in (30, 31, 33, 34, 36, 40)}
+    if None in at.values():
+        return None
+    log2 = ball(Fraction(2)).log()
+    slope = (at[34] - at[33]) / log2
+    measured = Fraction(float(slope))
+    simple = measured.limit_denominator(64)
+    if not simple or not abs(slope - ball(simple)) <= abs(slope) * 2.0**-50:
+        return None
+    offset = at[33] - ball(simple) * 33 * log2
+    for k, value in at.items():
+        if not abs(ball(simple) * k * log2 + offset - value) <= abs(value) * 2.0**-52:
+            return None
+    term = call("log", call("abs", x))
+    term = term if simple == 1 else Number(simple) * term
+    rest = Fraction(float(offset))
+    term = term + Number(rest) if abs(rest) > Fraction(1, 2**60) else term
+    return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), simplify(term), root)
 
 
 def _last_resort(
@@ -259,6 +318,10 @@ def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> f
         return 0.0 if abs(far) < 1e-30 else far
     if abs(far) > 1e5 and abs(next_far) > 1.5 * abs(far) and abs(far) > 1e5 * abs(near):
         return math.copysign(math.inf, far) if (far > 0) == (next_far > 0) else None
+    first = (far - near) / math.log2(far_out[2] / far_out[0])
+    last = (next_far - far) / math.log2(far_out[3] / far_out[2])
+    if abs(first - last) <= 1e-9 * abs(last):  # it grows like a logarithm
+        return math.copysign(math.inf, last)
     return None
 
 

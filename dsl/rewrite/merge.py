@@ -132,7 +132,7 @@ def _inline_small_tails(parts: Product) -> Product:
         return parts
     return replace(
         parts,
-        above=parts.above + tuple((Symbol(f"%exp{i}"), p) for i, p in parts.tails if p > 0),
+        above=parts.above + tuple((Symbol(f"%factor{i}"), p) for i, p in parts.tails if p > 0),
         tails=tuple((i, p) for i, p in parts.tails if p < 0),
     )
 

@@ -131,11 +131,26 @@ def scaled(coefficient: Fraction, node: Expr) -> Expr:
         return node
     if coefficient == -1:
         return -node
-    if abs(coefficient) < 1 and isinstance(node, Apply) and node.op in ("add", "sub") and may_be_large(node):
+    sum_of = node.args if isinstance(node, Apply) and node.op in ("add", "sub") else ()
+    if abs(coefficient) < 1 and sum_of and (may_be_large(node) or all(map(_has_coefficient, sum_of))):
         # A sum near the end of the range, halved after it was rounded to infinity, would stay infinite.
-        a, b = (scaled(coefficient, arg) for arg in node.args)
-        return add(a, b) if node.op == "add" else add(a, -b)
+        a, b = (_folded(coefficient, arg) for arg in sum_of)
+        return add(a, b) if is_op(node, "add") else add(a, -b)
     return Number(coefficient) if node is ONE else Number(coefficient) * node
+
+
+def _has_coefficient(node: Expr) -> bool:
+    """Whether a number that multiplies the node costs nothing."""
+    return isinstance(node, Number) or (is_op(node, "mul") and isinstance(node.args[0], Number))
+
+
+def _folded(coefficient: Fraction, node: Expr) -> Expr:
+    """The node times a number, which its own coefficient takes up."""
+    if isinstance(node, Number):
+        return Number(coefficient * node.value)
+    if is_op(node, "mul") and isinstance(node.args[0], Number):
+        return scaled(coefficient * node.args[0].value, node.args[1])
+    return scaled(coefficient, node)
 
 
 def may_be_large(node: Expr) -> bool:

@@ -142,12 +142,14 @@ def _runs(points: list[Fraction]) -> list[tuple[Fraction, Fraction]]:
 
 
 def _bisected(f: Exact, low: Fraction, high: Fraction) -> Fraction | None:
-    """The root between two points of different sign; None where the function jumps instead."""
+    """The root between two points of different sign; None where the function jumps instead, or is at zero."""
     first, last = f(low), f(high)
     if first is None or last is None:
         return None
     below, wide = first > 0, max(abs(float(first)), abs(float(last)))
     while high - low > _CLOSE * abs(high):
+        if max(abs(low), abs(high)) < _CLOSE:  # at zero, which has patches of its own: this would never end
+            return None
         middle = (low + high) / 2
         value = f(middle)
         if value is None or not (value > 0 or value < 0):

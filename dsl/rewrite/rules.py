@@ -95,6 +95,24 @@ _ROWS = (
         low=0.0,
     ),
     Rule(
+        "one plus a cosine",
+        "1 + cos(2 * u)",
+        "2 * cos(u)**2",
+        "where the cosine nears -1 the sum cancels; cos(u) is relatively accurate at its roots",
+    ),
+    Rule(
+        "one plus a sine",
+        "1 + 2 * sin(u) * cos(u)",
+        "2 * sin(u + pi / 4)**2",
+        "where the sine nears -1 the sum cancels; a sine is relatively accurate at its roots",
+    ),
+    Rule(
+        "exponent in bounded and other terms",
+        "exp(u - exp(-abs(u)))",
+        "exp(u) * exp(-exp(-abs(u)))",
+        "a growing exponential that is a factor of its own divides out before it overflows",
+    ),
+    Rule(
         "Bernstein form",
         "1 - exp(-2 * u) + 4 * u * exp(-2 * u)",
         "(-expm1(-2 * u))**2 + (2 + 4 * u) * -expm1(-2 * u) * exp(-2 * u) - (-expm1(-2 * u)) * exp(-2 * u) + "

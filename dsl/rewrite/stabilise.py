@@ -16,6 +16,7 @@ from fractions import Fraction
 
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute
 from dsl.ops import OPS, where
+from dsl.rewrite.angles import square_angles
 from dsl.rewrite.bind import bind
 from dsl.rewrite.canonical import Canonical, Case
 from dsl.rewrite.conditions import settle
@@ -45,8 +46,9 @@ class Stable:
 def stabilise(root: Expr, input: str, positive: frozenset[str] = frozenset()) -> Stable:
     """An expression for the same function that is accurate at every floating-point input."""
     worker = _Stabiliser(Symbol(input), positive)
-    value = worker.run(simplify(lower(root)), None)
-    return Stable(simplify(value), tuple(worker.fired))
+    exact, rules = square_angles(simplify(lower(root)))
+    value = worker.run(simplify(exact), None)
+    return Stable(simplify(value), (*rules, *worker.fired))
 
 
 @dataclass(frozen=True)

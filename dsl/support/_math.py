@@ -24,6 +24,10 @@ LN2_HI_DOUBLE = tl.constexpr(0.6931471805592082)  # 40 bits
 LN2_LO_DOUBLE = tl.constexpr(7.371002565167799e-13)
 HALF_PI = tl.constexpr(1.5707963267948966)
 HALF_PI_DOUBLE_LO = tl.constexpr(6.123233995736766e-17)
+QUARTER_PI = tl.constexpr(0.7853981852531433)  # 24 bits
+QUARTER_PI_LO = tl.constexpr(-2.1855694143368964e-08)
+QUARTER_PI_DOUBLE = tl.constexpr(0.7853981633974483)
+QUARTER_PI_DOUBLE_LO = tl.constexpr(3.061616997868383e-17)
 HALF_PI_1 = tl.constexpr(1.5707963705062866)
 HALF_PI_2 = tl.constexpr(-4.371138828673793e-08)
 HALF_PI_3 = tl.constexpr(-1.7151245100058819e-15)
@@ -41,6 +45,8 @@ EXP = tl.constexpr((
     0.4999999403953552, 0.1666652113199234, 0.04166825860738754, 0.00836866907775402,
     0.0013821290340274572
 ))
+EXP_BEYOND_SQUARE = tl.constexpr((1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320))
+EXP_BEYOND_SQUARE_DOUBLE = tl.constexpr(tuple(1 / math.factorial(k) for k in range(3, 17)))
 EXPM1 = tl.constexpr((
     0.5, 0.1666666567325592, 0.04166649281978607, 0.008333547040820122, 0.001393231563270092,
     0.00019760993018280715
@@ -300,6 +306,40 @@ def exp_low(u, fast: tl.constexpr):
     else:
         n, _ = _reduce_exp(_decayed(u))
         y = _float((tl.minimum(n + 100, 0) + 127) << 23)
+    return y
+
+
+@triton.jit
+def exp_error(t, hi, lo, fast: tl.constexpr):
+    """What `t`, a computed e^(hi + lo), lacks: both together are e^(hi + lo) to half as many bits again.
+
+    For exponentials of exponentials, which turn the relative error of the inner one into that of the outer
+    one times its exponent. Method: the reduced argument r, 1 + r and r^2 / 2 each in two parts. Where t is
+    beyond e^64 or below e^-64, and fast, 0: there it does not matter.
+    """
+    if fast:
+        y = tl.zeros_like(t)
+    else:
+        if t.dtype == tl.float64:
+            n = tl.floor(hi * LOG2E + 0.5)
+            whole = hi - n * LN2_HI_DOUBLE
+            rest = n * LN2_LO_DOUBLE
+        else:
+            n = _fma(hi, LOG2E, ROUNDER) - ROUNDER
+            whole = _fma(n, -LN2_HI, hi)
+            rest = n * LN2_LO
+        r = whole - rest
+        square = r * r
+        first = 1.0 + r
+        second = first + 0.5 * square
+        lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error(r, r)
+        if t.dtype == tl.float64:
+            third = r * square * _polynomial(r, EXP_BEYOND_SQUARE_DOUBLE, 13, False)
+        else:
+            third = r * square * _polynomial(r, EXP_BEYOND_SQUARE, 5, False)
+        lost += third + (second + third) * (((whole - r) - rest) + lo)
+        y = ((second - t * tl.exp2(-n)) + lost) * tl.exp2(n)
+        y = tl.where(tl.abs(hi) < 64.0, y, 0.0)
     return y
 
 
@@ -673,6 +713,26 @@ def cos(x, fast: tl.constexpr):
 
 
 @triton.jit
+def turned(u, lo, fast: tl.constexpr):
+    """sin(u + lo + pi / 4), where lo is what the rounding of u lost: relatively accurate at its roots.
+
+    Method: the rounding error of the sum is put back by the derivative; beyond 2^16, (sin + cos) / sqrt(2).
+    u may be a product: fused with it, the zero makes it the rounded one, whose error lo is.
+    """
+    u += 0.0
+    if u.dtype == tl.float64:
+        total = u + QUARTER_PI_DOUBLE
+        rest = sum_error(u, QUARTER_PI_DOUBLE) + (lo + QUARTER_PI_DOUBLE_LO)
+    else:
+        total = u + QUARTER_PI
+        rest = sum_error(u, QUARTER_PI) + (lo + QUARTER_PI_LO)
+    near = tl.abs(u) < 65536.0
+    angle = tl.where(near, total, u)
+    s, c = sin(angle, fast), cos(angle, fast)
+    return tl.where(near, s + rest * c, (s + c) * ROOT_HALF)
+
+
+@triton.jit
 def atan(x, fast: tl.constexpr):
     """The inverse tangent.
 
@@ -861,6 +921,25 @@ def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
     return torch.where(e < float("inf"), e + e * rest, e)
 
 
+def exp_error_torch(t: torch.Tensor, hi: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
+    """What `t`, a computed e^(hi + lo), lacks; 0 where that is beyond e^64 or below e^-64."""
+    double = t.dtype == torch.float64
+    ln2_hi, ln2_lo = (LN2_HI_DOUBLE, LN2_LO_DOUBLE) if double else (LN2_HI, LN2_LO)
+    inside = torch.abs(hi) < 64.0
+    u = torch.where(inside, hi, 0.0)
+    n = torch.floor(u * LOG2E.value + 0.5)
+    whole = u - n * ln2_hi.value
+    rest = n * ln2_lo.value
+    r = whole - rest
+    square = r * r
+    first = 1.0 + r
+    second = first + 0.5 * square
+    lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error_torch(r, r)
+    third = r * square * _horner(r, (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value)
+    lost = lost + third + (second + third) * (((whole - r) - rest) + lo)
+    return torch.where(inside, ((second - t * torch.exp2(-n)) + lost) * torch.exp2(n), 0.0)
+
+
 def _below_range(u: torch.Tensor) -> float:
     # Where exp(u) nears the end of its type; exp(-shift) has next to no rounding error.
     return 698.0 if u.dtype == torch.float64 else 80.125
@@ -939,6 +1018,19 @@ def sum_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a - (s - b_part)) + (b - b_part)
 
 
+def turned_torch(u: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
+    """sin(u + lo + pi / 4), where lo is what the rounding of u lost; relatively accurate at its roots."""
+    double = u.dtype == torch.float64
+    largest = torch.finfo(u.dtype).max
+    held = torch.clamp(u, -largest, largest)  # so that a compiler does not fuse a product with the sum
+    quarter = u.new_full((), (QUARTER_PI_DOUBLE if double else QUARTER_PI).value)
+    rest = sum_error_torch(held, quarter) + (lo + (QUARTER_PI_DOUBLE_LO if double else QUARTER_PI_LO).value)
+    near = torch.abs(u) < 65536.0
+    angle = torch.where(near, held + quarter, u)
+    s, c = torch.sin(angle), torch.cos(angle)
+    return torch.where(near, s + rest * c, (s + c) * ROOT_HALF.value)
+
+
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
     """The real cube root."""
     a = torch.abs(x)
@@ -953,6 +1045,7 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # exp_low         _math.exp_low(u, fast)        _math.exp_low_torch(u)
 # exp_sum_high    _math.exp_sum_high(hi, lo, fast)  _math.exp_sum_high_torch(hi, lo)
 # exp_sum         _math.exp_sum(hi, lo, fast)   _math.exp_sum_torch(hi, lo)
+# exp_error       _math.exp_error(t, hi, lo, fast)  _math.exp_error_torch(t, hi, lo)
 # expm1           _math.expm1(u, fast)          torch.expm1(u)
 # log             _math.log(u, fast)            torch.log(u)
 # log1p           _math.log1p(u, fast)          torch.log1p(u)
@@ -971,6 +1064,7 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # floor, ceil     _math.floor / ceil(x)         torch.floor / ceil(x)
 # round           _math.round(x)                torch.round(x)
 # sin, cos        _math.sin / cos(x, fast)      torch.sin / cos(x)
+# turned          _math.turned(u, lo, fast)     _math.turned_torch(u, lo)
 # asin acos atan  _math.asin(x, fast) ...       torch.asin(x) ...
 # cbrt            _math.cbrt(x, fast)           _math.cbrt_torch(x)
 # pow             _math.pow(a, b, fast)         torch.pow(a, b)
