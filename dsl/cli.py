@@ -7,6 +7,7 @@ error. Every command imports what it needs and no more, so that `fmt` and `check
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from dsl import __version__
-from dsl.errors import FORMATS, SpecError, SpecErrors
+from dsl.errors import SpecError, SpecErrors
 
 if TYPE_CHECKING:
     from dsl.activation import Activation
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+ERROR_FORMATS = ("text", "json", "github", "sarif")
+"""The keys of `dsl.findings.FORMATS`, which is imported when there is something to write."""
 _ERROR_FORMAT = click.option(
-    "--error-format", type=click.Choice(tuple(FORMATS)), default="text", help="How findings are written."
+    "--error-format", type=click.Choice(ERROR_FORMATS), default="text", help="How findings are written."
 )
 
 
@@ -127,16 +130,37 @@ def explain(spec: str, error_format: str) -> None:
 
     SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
     """
-    from dsl.errors import CODES
-
-    if spec in CODES:
-        click.echo(f"{spec}: {CODES[spec]}")
+    if re.fullmatch(r"[Ee]\d{4}", spec):
+        _explain_code(spec.upper())
         return
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
     held = read_lock(_config().lock)
     click.echo("\n\n\n".join(tell(each, held.get(each.name)) for each in _select(spec)))
+
+
+def _explain_code(code: str) -> None:
+    from textwrap import fill, indent
+
+    from dsl.errors import CODES, did_you_mean
+    from dsl.lessons import LESSONS
+    from dsl.project import check_text
+
+    if code not in CODES:
+        raise click.UsageError(f"no error has the code {code}: {did_you_mean(code, CODES) or ''}")
+    lesson = LESSONS[code]
+    said = [] if lesson.shell else [str(error) for error in check_text(lesson.wrong, "wrong.act")]
+    parts = [
+        f"{code}: {CODES[code]}",
+        fill(lesson.why, 88),
+        "Wrong:",
+        indent(lesson.wrong, "    "),
+        *(indent(each, "    ") for each in said),
+        "Right:",
+        indent(lesson.right, "    "),
+    ]
+    click.echo("\n\n".join(parts))
 
 
 @cli.command()
@@ -248,16 +272,34 @@ def inspect(
 
 @cli.command()
 @_PATHS
+@click.option("--fix", "mends", is_flag=True, help="Mend in the files what can only be a slip.")
+@click.option("--unsafe-fixes", "unsafe", is_flag=True, help="Take guesses for names, too; implies --fix.")
 @_ERROR_FORMAT
-def check(paths: tuple[Path, ...], error_format: str) -> None:
-    """Read specs and report what is wrong in them; write nothing."""
-    project = _project(paths)
+def check(paths: tuple[Path, ...], mends: bool, unsafe: bool, error_format: str) -> None:
+    """Read specs and report what is wrong in them; write nothing, but for what --fix mends."""
+    project = _mended(paths, unsafe) if mends or unsafe else _project(paths)
     if project.errors or error_format != "text":
         _print_findings(SpecErrors(project.errors).errors, error_format, err=False)
     if project.errors:
         sys.exit(1)
     if error_format == "text":
         click.echo(f"{len(project.activations)} definitions in {_files(len(project.files))}: no errors")
+
+
+def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
+    """The project after the fixes of its findings; each file is written whole, and only if it changed."""
+    from dsl.files import write_atomic
+    from dsl.mend import mend
+
+    _project(paths)
+    around = _config().specs
+    done = mend(paths or around, around, unsafe)
+    for file, text in done.texts.items():
+        write_atomic(file, text)
+    if done.edits:
+        edits = f"{done.edits} edit" + "s" * (done.edits != 1)
+        click.echo(f"mended {', '.join(map(str, done.texts))}: {edits}", err=True)
+    return done.project
 
 
 @cli.command()
@@ -459,11 +501,18 @@ def _finish(message: str) -> NoReturn:
 
 
 def _print_findings(errors: Sequence[SpecError], error_format: str, err: bool) -> None:
-    text = FORMATS[error_format](errors)
+    from dsl.findings import FORMATS, coloured, wants_colour
+    from dsl.mend import fixes
+
+    stream = sys.stderr if err else sys.stdout
+    colour = error_format == "text" and wants_colour(os.environ, stream.isatty())
+    text = coloured(errors) if colour else FORMATS[error_format](errors)
     if text:
-        click.echo(text, err=err)
+        click.echo(text, err=err, color=True if colour else None)
     if errors and error_format == "text":
-        click.echo(f"{len(errors)} error" + "s" * (len(errors) != 1), err=True)
+        safe = len(fixes(errors))
+        hint = f"; dslgen check --fix mends {safe} of them" if safe else ""
+        click.echo(f"{len(errors)} error" + "s" * (len(errors) != 1) + hint, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -508,7 +557,7 @@ def _error_format(arguments: Sequence[str]) -> str:
         for option, later in zip(arguments, [*arguments[1:], ""], strict=True)
         if option.partition("=")[0] == "--error-format"
     ]
-    return given[-1] if given and given[-1] in FORMATS else "text"
+    return given[-1] if given and given[-1] in ERROR_FORMATS else "text"
 
 
 def _internal(error: Exception) -> int:
