@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
 from pathlib import Path
-from shlex import join
+from shlex import join, quote
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -61,6 +61,30 @@ def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: 
     if pending:
         mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
         _finish(f"{target}: {_files(len(pending))} out of date; run: {join(mend)}")
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), default=Path())
+@click.option("-o", "--out", help="Where the generated package will be; otherwise kernels.")
+def init(directory: Path, out: str | None) -> None:
+    """Start a project in DIRECTORY, or add what an existing one lacks; change nothing that is there.
+
+    A [tool.dslgen] in pyproject.toml, a first spec, a test, a configuration for pre-commit.
+    """
+    from dsl.scaffold import ScaffoldError, plan
+
+    try:
+        done = plan(directory, out)
+    except ScaffoldError as error:
+        raise click.ClickException(str(error)) from None
+    added = {path for path in done.texts if path.exists()}
+    done.apply()
+    for path in done.texts:
+        click.echo(f"added [tool.dslgen] to {path}" if path in added else f"created {path}")
+    for path in done.kept:
+        click.echo(f"kept {path}, which was there")
+    there = [] if directory == Path() else [f"cd {quote(str(directory))}"]
+    click.echo(f"next: {' && '.join([*there, 'dslgen build', 'python -m pytest'])}")
 
 
 STYLES = ("hf-kernel",)
