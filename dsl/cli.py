@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from dsl import __version__
+from dsl.config import ConfigError
 from dsl.errors import SpecError, SpecErrors
 
 if TYPE_CHECKING:
@@ -45,9 +46,42 @@ def cli() -> None:
 @_PATHS
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Directory of the generated package.")
 @click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
+@click.option("--watch", is_flag=True, help="Build again whenever a spec changes, until Ctrl-C.")
 @_ERROR_FORMAT
-def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: str) -> None:
+def build(paths: tuple[Path, ...], out: Path | None, check: bool, watch: bool, error_format: str) -> None:
     """Make the generated package from specs (files or directories)."""
+    if check and watch:
+        raise click.UsageError("--check or --watch, not both")
+    if watch:
+        _watch(paths, out, error_format)
+        return
+    _build(paths, out, check)
+
+
+def _watch(paths: tuple[Path, ...], out: Path | None, error_format: str) -> None:
+    """Build, and again after every change; what goes wrong is said, and the next change waited for."""
+    from dsl.project import spec_files
+    from dsl.watch import changes
+
+    here = Path.cwd()
+    configurations = [folder / "pyproject.toml" for folder in (here, *here.parents)]
+
+    def watched() -> list[Path]:
+        try:
+            config = _config()
+        except ConfigError:
+            return configurations
+        return [*spec_files([*paths, *config.specs]), config.lock, *configurations]
+
+    try:
+        for _ in changes(watched):
+            _guarded(lambda: _build(paths, out, check=False), error_format)
+            click.echo("watching for changes; Ctrl-C ends", err=True)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+def _build(paths: tuple[Path, ...], out: Path | None, check: bool) -> None:
     from dsl import build as builder
 
     config = _config()
@@ -85,6 +119,21 @@ def init(directory: Path, out: str | None) -> None:
         click.echo(f"kept {path}, which was there")
     there = [] if directory == Path() else [f"cd {quote(str(directory))}"]
     click.echo(f"next: {' && '.join([*there, 'dslgen build', 'python -m pytest'])}")
+
+
+@cli.command()
+@click.option("--json", "machine", is_flag=True, help="Write the report as JSON.")
+def doctor(machine: bool) -> None:
+    """Tell what is installed, which GPU there is, and how to get what is missing.
+
+    Exits with 1 if something has to be mended; what only some commands need may be absent.
+    """
+    from dsl.doctor import as_json, examine, report
+
+    checks = examine(Path.cwd())
+    click.echo((as_json if machine else report)(checks))
+    if any(check.status == "broken" for check in checks):
+        sys.exit(1)
 
 
 STYLES = ("hf-kernel",)
@@ -545,30 +594,41 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from dsl.config import ConfigError
-
-    try:
+    def command() -> None:
         cli.main(list(arguments), prog_name="dslgen", standalone_mode=False)
         sys.stdout.flush()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (SpecErrors, SpecError) as error:
-        errors = error.errors if isinstance(error, SpecErrors) else (error,)
-        _print_findings(errors, _error_format(arguments), err=_error_format(arguments) == "text")
-        return 1
-    except ConfigError as error:
-        click.echo(f"dslgen: {error}", err=True)
-        return 2
+
+    try:
+        return _guarded(command, _error_format(arguments))
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _guarded(action: Callable[[], None], error_format: str) -> int:
+    """Do something; say what goes wrong in it. Returns the exit code."""
+    try:
+        action()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        raise
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (SpecErrors, SpecError) as error:
+        errors = error.errors if isinstance(error, SpecErrors) else (error,)
+        _print_findings(errors, error_format, err=error_format == "text")
+        return 1
+    except ConfigError as error:
+        click.echo(f"dslgen: {error}", err=True)
+        return 2
+    except BrokenPipeError:
+        raise
     except Exception as error:
         return _internal(error)
     return 0
