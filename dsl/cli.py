@@ -236,6 +236,45 @@ def _explain_code(code: str) -> None:
     click.echo("\n\n".join(parts))
 
 
+PICTURES = (".png", ".svg")
+"""The kinds of file that `dsl.plot` writes, which is imported when it is needed."""
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png or .svg file.")
+@click.option("--range", "ends", type=(float, float), default=(-10, 10), show_default=True, help="Ends of x.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@_ERROR_FORMAT
+def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_format: str) -> None:
+    """Draw a definition, its two derivatives, and the errors of ours, PyTorch's and the typed formula.
+
+    SPEC is a file with one definition, FILE:NAME, or the name of a definition in the configured specs.
+    Parameters are at their defaults.
+    """
+    if out.suffix not in PICTURES:
+        raise click.UsageError(f"--out: a file that ends in {' or '.join(PICTURES)}")
+    low, high = ends
+    if not -1e30 < low < high < 1e30:
+        raise click.UsageError("--range: two numbers, the smaller first")
+    activation, *others = _select(spec)
+    if others:
+        names = ", ".join(each.name for each in (activation, *others))
+        raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
+    _need("torch", "triton")
+    _need("matplotlib", "numpy", extra="plot")
+    from dsl.curves import CurveError, panels
+    from dsl.files import write_atomic
+    from dsl.plot import describe, draw
+
+    try:
+        found = panels(activation, low, high, dtype)
+    except CurveError as error:
+        raise click.ClickException(str(error)) from None
+    write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
+    click.echo(f"wrote {out}")
+
+
 @cli.command()
 @_PATHS
 @click.option("--device", help="Where to measure; otherwise this machine's GPU.")
@@ -542,13 +581,13 @@ def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _need(*modules: str) -> None:
+def _need(*modules: str, extra: str = "torch") -> None:
     from importlib.util import find_spec
 
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise click.ClickException(
-            f"this needs {' and '.join(missing)}, not installed: pip install 'dslgen[torch]'"
+            f"this needs {' and '.join(missing)}, not installed: pip install 'dslgen[{extra}]'"
         )
 
 
