@@ -30,7 +30,7 @@ def spare_folder(reason: OSError) -> Path:
         f"{folder()} cannot be written ({said}): what is compiled is kept for this process alone; name a "
         f"directory with {VARIABLE}",
         RuntimeWarning,
-        stacklevel=5,  # where `dsl.compile` was called
+        stacklevel=6,  # where `dsl.compile` was called
     )
     return Path(_spare().name)
 

@@ -7,17 +7,19 @@ error. Every command imports what it needs and no more, so that `fmt` and `check
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
 from pathlib import Path
-from shlex import join
+from shlex import join, quote
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from dsl import __version__
-from dsl.errors import FORMATS, SpecError, SpecErrors
+from dsl.config import ConfigError
+from dsl.errors import SpecError, SpecErrors
 
 if TYPE_CHECKING:
     from dsl.activation import Activation
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+ERROR_FORMATS = ("text", "json", "github", "sarif")
+"""The keys of `dsl.findings.FORMATS`, which is imported when there is something to write."""
 _ERROR_FORMAT = click.option(
-    "--error-format", type=click.Choice(tuple(FORMATS)), default="text", help="How findings are written."
+    "--error-format", type=click.Choice(ERROR_FORMATS), default="text", help="How findings are written."
 )
 
 
@@ -42,9 +46,42 @@ def cli() -> None:
 @_PATHS
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Directory of the generated package.")
 @click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
+@click.option("--watch", is_flag=True, help="Build again whenever a spec changes, until Ctrl-C.")
 @_ERROR_FORMAT
-def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: str) -> None:
+def build(paths: tuple[Path, ...], out: Path | None, check: bool, watch: bool, error_format: str) -> None:
     """Make the generated package from specs (files or directories)."""
+    if check and watch:
+        raise click.UsageError("--check or --watch, not both")
+    if watch:
+        _watch(paths, out, error_format)
+        return
+    _build(paths, out, check)
+
+
+def _watch(paths: tuple[Path, ...], out: Path | None, error_format: str) -> None:
+    """Build, and again after every change; what goes wrong is said, and the next change waited for."""
+    from dsl.project import spec_files
+    from dsl.watch import changes
+
+    here = Path.cwd()
+    configurations = [folder / "pyproject.toml" for folder in (here, *here.parents)]
+
+    def watched() -> list[Path]:
+        try:
+            config = _config()
+        except ConfigError:
+            return configurations
+        return [*spec_files([*paths, *config.specs]), config.lock, *configurations]
+
+    try:
+        for _ in changes(watched):
+            _guarded(lambda: _build(paths, out, check=False), error_format)
+            click.echo("watching for changes; Ctrl-C ends", err=True)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+def _build(paths: tuple[Path, ...], out: Path | None, check: bool) -> None:
     from dsl import build as builder
 
     config = _config()
@@ -58,6 +95,45 @@ def build(paths: tuple[Path, ...], out: Path | None, check: bool, error_format: 
     if pending:
         mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
         _finish(f"{target}: {_files(len(pending))} out of date; run: {join(mend)}")
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), default=Path())
+@click.option("-o", "--out", help="Where the generated package will be; otherwise kernels.")
+def init(directory: Path, out: str | None) -> None:
+    """Start a project in DIRECTORY, or add what an existing one lacks; change nothing that is there.
+
+    A [tool.dslgen] in pyproject.toml, a first spec, a test, a configuration for pre-commit.
+    """
+    from dsl.scaffold import ScaffoldError, plan
+
+    try:
+        done = plan(directory, out)
+    except ScaffoldError as error:
+        raise click.ClickException(str(error)) from None
+    added = {path for path in done.texts if path.exists()}
+    done.apply()
+    for path in done.texts:
+        click.echo(f"added [tool.dslgen] to {path}" if path in added else f"created {path}")
+    for path in done.kept:
+        click.echo(f"kept {path}, which was there")
+    there = [] if directory == Path() else [f"cd {quote(str(directory))}"]
+    click.echo(f"next: {' && '.join([*there, 'dslgen build', 'python -m pytest'])}")
+
+
+@cli.command()
+@click.option("--json", "machine", is_flag=True, help="Write the report as JSON.")
+def doctor(machine: bool) -> None:
+    """Tell what is installed, which GPU there is, and how to get what is missing.
+
+    Exits with 1 if something has to be mended; what only some commands need may be absent.
+    """
+    from dsl.doctor import as_json, examine, report
+
+    checks = examine(Path.cwd())
+    click.echo((as_json if machine else report)(checks))
+    if any(check.status == "broken" for check in checks):
+        sys.exit(1)
 
 
 STYLES = ("hf-kernel",)
@@ -129,10 +205,8 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
     With --target, which takes torch and Triton but no GPU, what that costs in instructions, too.
     """
-    from dsl.errors import CODES
-
-    if spec in CODES:
-        click.echo(f"{spec}: {CODES[spec]}")
+    if re.fullmatch(r"[Ee]\d{4}", spec):
+        _explain_code(spec.upper())
         return
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
@@ -150,6 +224,68 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
             raise click.UsageError(str(error)) from None
     held = read_lock(_config().lock)
     click.echo("\n\n\n".join(tell(each, held.get(each.name), cost.get(each.name, "")) for each in chosen))
+
+
+def _explain_code(code: str) -> None:
+    from textwrap import fill, indent
+
+    from dsl.errors import CODES, did_you_mean
+    from dsl.lessons import LESSONS
+    from dsl.project import check_text
+
+    if code not in CODES:
+        raise click.UsageError(f"no error has the code {code}: {did_you_mean(code, CODES) or ''}")
+    lesson = LESSONS[code]
+    said = [] if lesson.shell else [str(error) for error in check_text(lesson.wrong, "wrong.act")]
+    parts = [
+        f"{code}: {CODES[code]}",
+        fill(lesson.why, 88),
+        "Wrong:",
+        indent(lesson.wrong, "    "),
+        *(indent(each, "    ") for each in said),
+        "Right:",
+        indent(lesson.right, "    "),
+    ]
+    click.echo("\n\n".join(parts))
+
+
+PICTURES = (".png", ".svg")
+"""The kinds of file that `dsl.plot` writes, which is imported when it is needed."""
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png or .svg file.")
+@click.option("--range", "ends", type=(float, float), default=(-10, 10), show_default=True, help="Ends of x.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@_ERROR_FORMAT
+def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_format: str) -> None:
+    """Draw a definition, its two derivatives, and the errors of ours, PyTorch's and the typed formula.
+
+    SPEC is a file with one definition, FILE:NAME, or the name of a definition in the configured specs.
+    Parameters are at their defaults.
+    """
+    if out.suffix not in PICTURES:
+        raise click.UsageError(f"--out: a file that ends in {' or '.join(PICTURES)}")
+    low, high = ends
+    if not -1e30 < low < high < 1e30:
+        raise click.UsageError("--range: two numbers, the smaller first")
+    activation, *others = _select(spec)
+    if others:
+        names = ", ".join(each.name for each in (activation, *others))
+        raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
+    _need("torch", "triton")
+    _need("matplotlib", "numpy", extra="plot")
+    from dsl.curves import CurveError, panels
+    from dsl.files import write_atomic
+    from dsl.plot import describe, draw
+
+    try:
+        found = panels(activation, low, high, dtype)
+    except CurveError as error:
+        raise click.ClickException(str(error)) from None
+    write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
+    click.echo(f"wrote {out}")
 
 
 @cli.command()
@@ -261,16 +397,34 @@ def inspect(
 
 @cli.command()
 @_PATHS
+@click.option("--fix", "mends", is_flag=True, help="Mend in the files what can only be a slip.")
+@click.option("--unsafe-fixes", "unsafe", is_flag=True, help="Take guesses for names, too; implies --fix.")
 @_ERROR_FORMAT
-def check(paths: tuple[Path, ...], error_format: str) -> None:
-    """Read specs and report what is wrong in them; write nothing."""
-    project = _project(paths)
+def check(paths: tuple[Path, ...], mends: bool, unsafe: bool, error_format: str) -> None:
+    """Read specs and report what is wrong in them; write nothing, but for what --fix mends."""
+    project = _mended(paths, unsafe) if mends or unsafe else _project(paths)
     if project.errors or error_format != "text":
         _print_findings(SpecErrors(project.errors).errors, error_format, err=False)
     if project.errors:
         sys.exit(1)
     if error_format == "text":
         click.echo(f"{len(project.activations)} definitions in {_files(len(project.files))}: no errors")
+
+
+def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
+    """The project after the fixes of its findings; each file is written whole, and only if it changed."""
+    from dsl.files import write_atomic
+    from dsl.mend import mend
+
+    _project(paths)
+    around = _config().specs
+    done = mend(paths or around, around, unsafe)
+    for file, text in done.texts.items():
+        write_atomic(file, text)
+    if done.edits:
+        edits = f"{done.edits} edit" + "s" * (done.edits != 1)
+        click.echo(f"mended {', '.join(map(str, done.texts))}: {edits}", err=True)
+    return done.project
 
 
 @cli.command()
@@ -447,13 +601,13 @@ def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _need(*modules: str) -> None:
+def _need(*modules: str, extra: str = "torch") -> None:
     from importlib.util import find_spec
 
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise click.ClickException(
-            f"this needs {' and '.join(missing)}, not installed: pip install 'dslgen[torch]'"
+            f"this needs {' and '.join(missing)}, not installed: pip install 'dslgen[{extra}]'"
         )
 
 
@@ -479,11 +633,18 @@ def _finish(message: str) -> NoReturn:
 
 
 def _print_findings(errors: Sequence[SpecError], error_format: str, err: bool) -> None:
-    text = FORMATS[error_format](errors)
+    from dsl.findings import FORMATS, coloured, wants_colour
+    from dsl.mend import fixes
+
+    stream = sys.stderr if err else sys.stdout
+    colour = error_format == "text" and wants_colour(os.environ, stream.isatty())
+    text = coloured(errors) if colour else FORMATS[error_format](errors)
     if text:
-        click.echo(text, err=err)
+        click.echo(text, err=err, color=True if colour else None)
     if errors and error_format == "text":
-        click.echo(f"{len(errors)} error" + "s" * (len(errors) != 1), err=True)
+        safe = len(fixes(errors))
+        hint = f"; dslgen check --fix mends {safe} of them" if safe else ""
+        click.echo(f"{len(errors)} error" + "s" * (len(errors) != 1) + hint, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -492,30 +653,41 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from dsl.config import ConfigError
-
-    try:
+    def command() -> None:
         cli.main(list(arguments), prog_name="dslgen", standalone_mode=False)
         sys.stdout.flush()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (SpecErrors, SpecError) as error:
-        errors = error.errors if isinstance(error, SpecErrors) else (error,)
-        _print_findings(errors, _error_format(arguments), err=_error_format(arguments) == "text")
-        return 1
-    except ConfigError as error:
-        click.echo(f"dslgen: {error}", err=True)
-        return 2
+
+    try:
+        return _guarded(command, _error_format(arguments))
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _guarded(action: Callable[[], None], error_format: str) -> int:
+    """Do something; say what goes wrong in it. Returns the exit code."""
+    try:
+        action()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        raise
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (SpecErrors, SpecError) as error:
+        errors = error.errors if isinstance(error, SpecErrors) else (error,)
+        _print_findings(errors, error_format, err=error_format == "text")
+        return 1
+    except ConfigError as error:
+        click.echo(f"dslgen: {error}", err=True)
+        return 2
+    except BrokenPipeError:
+        raise
     except Exception as error:
         return _internal(error)
     return 0
@@ -528,7 +700,7 @@ def _error_format(arguments: Sequence[str]) -> str:
         for option, later in zip(arguments, [*arguments[1:], ""], strict=True)
         if option.partition("=")[0] == "--error-format"
     ]
-    return given[-1] if given and given[-1] in FORMATS else "text"
+    return given[-1] if given and given[-1] in ERROR_FORMATS else "text"
 
 
 def _internal(error: Exception) -> int:

@@ -1,13 +1,12 @@
 """What the compiler says when a spec is wrong: a stable code, a place, the line with a caret, a suggestion.
 
 In: places in spec files. Out: `SpecError` (one finding) and `SpecErrors` (all the findings of one run), and
-their text. Nothing here raises; nothing here knows a stage.
+their text. Nothing here raises; nothing here knows a stage. `dsl.findings` writes them for machines.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -63,6 +62,19 @@ class Span:
         return Span(self.path, self.line, self.column, other.end_line, other.end_column)
 
 
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """An edit that mends a finding: what is put in the place of a stretch.
+
+    `safe` says that it cannot have been meant otherwise; what is not safe is a guess, such as a name that is
+    spelt alike.
+    """
+
+    span: Span
+    text: str
+    safe: bool
+
+
 class SpecError(Exception):
     """One finding in a spec.
 
@@ -74,17 +86,24 @@ class SpecError(Exception):
     """
 
     def __init__(
-        self, code: str, message: str, span: Span, source_line: str = "", suggestion: str | None = None
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        source_line: str = "",
+        suggestion: str | None = None,
+        fix: Fix | None = None,
     ) -> None:
-        super().__init__(code, message, span, source_line, suggestion)
+        super().__init__(code, message, span, source_line, suggestion, fix)
         self.code = code
         self.message = message
         self.span = span
         self.source_line = source_line
         self.suggestion = suggestion
+        self.fix = fix
 
     def __str__(self) -> str:
-        return _as_text(self)
+        return as_text(self)
 
 
 class SpecErrors(Exception):
@@ -106,9 +125,28 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     >>> did_you_mean("softplu", ["softplus", "tanh"])
     "did you mean 'softplus'?"
     """
+    near = _nearest(name, known)
+    return f"did you mean '{near}'?" if near else None
+
+
+def respell(name: str, known: Iterable[str], span: Span) -> tuple[str | None, Fix | None]:
+    """`did_you_mean`, and the edit of the name's place that takes it at its word.
+
+    It is safe where case alone is wrong, or the order of the letters; another letter is another name.
+
+    >>> respell("wiht", ["with"], Span("a.act", 1, 1, 1, 5))[1].safe
+    True
+    """
+    near = _nearest(name, known)
+    if near is None:
+        return None, None
+    return f"did you mean '{near}'?", Fix(span, near, sorted(name.lower()) == sorted(near.lower()))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower()[:64], lowered, n=1)
-    return f"did you mean '{lowered[near[0]]}'?" if near else None
+    return lowered[near[0]] if near else None
 
 
 def _printable(text: str) -> str:
@@ -117,10 +155,15 @@ def _printable(text: str) -> str:
     )
 
 
-def _as_text(error: SpecError) -> str:
+Paint = Callable[[str, str], str]
+"""Gives a text the colour of its part: `place`, `code`, `caret` or `help`."""
+
+
+def as_text(error: SpecError, paint: Paint = lambda _, text: text) -> str:
+    """A finding for a reader: place, code, message; the line with its caret; help."""
     span = error.span
-    place = f"{span.path}:{span.line}:{span.column}: " if span.line else f"{span.path}: "
-    lines = [f"{place}{error.code} {error.message}"]
+    place = f"{span.path}:{span.line}:{span.column}:" if span.line else f"{span.path}:"
+    lines = [f"{paint('place', place)} {paint('code', error.code)} {error.message}"]
     if error.source_line:
         start = max(0, span.column - 1 - _WINDOW // 2) if len(error.source_line) > _WINDOW else 0
         shown = _printable(error.source_line[start : start + _WINDOW])
@@ -128,44 +171,8 @@ def _as_text(error: SpecError) -> str:
         before = shown[: span.column - 1 - start]
         carets = max(1, min(end - start, len(shown.rstrip())) - len(before))
         lines.append(f"  {shown}".rstrip())
-        lines.append("  " + "".join("\t" if char == "\t" else " " for char in before) + "^" * carets)
+        indent = "".join("\t" if char == "\t" else " " for char in before)
+        lines.append(f"  {indent}{paint('caret', '^' * carets)}")
     if error.suggestion:
-        lines.append(f"  help: {error.suggestion}")
+        lines.append(f"  {paint('help', 'help:')} {error.suggestion}")
     return "\n".join(lines)
-
-
-def _as_json(errors: Iterable[SpecError]) -> str:
-    rows = [
-        {
-            "code": error.code,
-            "message": error.message,
-            "path": error.span.path,
-            "line": error.span.line,
-            "column": error.span.column,
-            "end_line": error.span.end_line,
-            "end_column": error.span.end_column,
-            "help": error.suggestion,
-        }
-        for error in errors
-    ]
-    return json.dumps(rows, indent=2)
-
-
-def _as_github(errors: Iterable[SpecError]) -> str:
-    def escape(text: str) -> str:
-        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-    return "\n".join(
-        f"::error file={escape(error.span.path)},line={max(1, error.span.line)},"
-        f"col={max(1, error.span.column)},title={error.code}::"
-        + escape(error.message + (f" ({error.suggestion})" if error.suggestion else ""))
-        for error in errors
-    )
-
-
-FORMATS: Mapping[str, Callable[[Iterable[SpecError]], str]] = {
-    "text": lambda errors: "\n".join(str(error) for error in errors),
-    "json": _as_json,
-    "github": _as_github,
-}
-"""How findings can be written, by the name that `--error-format` takes."""

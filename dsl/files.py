@@ -22,13 +22,13 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Put a text where a file is, through a temporary file of its own beside it."""
+def write_atomic(path: Path, text: str | bytes) -> None:
+    """Put a text (or bytes) where a file is, through a temporary file of its own beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{token_hex(4)}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileNotFoundError):  # A file that is rewritten keeps its permissions.

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import Any
 
-from dsl.errors import Span, SpecError, did_you_mean
+from dsl.errors import Fix, Span, SpecError, respell
 from dsl.reduce import MAX_DEPTH, span_of
 from dsl.syntax import Source
 
@@ -30,11 +30,14 @@ CLAUSE_WORDS = (
 _TOKENS = re.compile(
     r'"""(?:\\.|[^\\])*?"""|(?P<open_text>""")'
     r'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|(?P<quote>["\'])'
-    r"|\#[^\n]*|(?P<open>[(\[])|(?P<close>[)\]])",
+    r"|\#[^\n]*|(?P<open>[(\[])|(?P<close>[)\]])|(?P<brace>[{}])",
     re.DOTALL,
 )
 _HIDDEN = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls, characters that reorder what a reader sees, and halves of characters: in no string or comment."""
+_PLAIN = re.compile(r"\d+(\.\d*)?|\.\d+")
+_SUFFIX = re.compile(r"[eEfFjJlL]\d*")
+"""What other languages write right after a number: 1e, 1.0f32, 2j are no products."""
 _PAIRS = {")": "(", "]": "["}
 
 _SPELLED: dict[str, str] = {
@@ -62,6 +65,27 @@ _SPELLED: dict[str, str] = {
     "\N{RIGHT DOUBLE QUOTATION MARK}": "write a plain '\"'",
 }
 """What to write instead of a character that is none of the language's."""
+
+_MEANT: dict[str, str] = {
+    "^": "**",
+    "{": "(",
+    "}": ")",
+    "\N{MULTIPLICATION SIGN}": "*",
+    "\N{MIDDLE DOT}": "*",
+    "\N{DOT OPERATOR}": "*",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{DIVISION SIGN}": "/",
+    "\N{SUPERSCRIPT TWO}": "**2",
+    "\N{SUPERSCRIPT THREE}": "**3",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{NOT EQUAL TO}": "!=",
+    "\N{INFINITY}": "inf",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+}
+"""What can stand in the place of such a character and nothing else can have been meant."""
 
 _TERMINALS: dict[str, str] = {
     "LPAR": "'('",
@@ -95,11 +119,14 @@ def check_brackets(source: Source, text: str, first_line: int) -> None:
 
     if hidden := _HIDDEN.search(text):
         message = f"unexpected character U+{ord(hidden[0]):04X}"
-        raise source.error("E0113", message, span(hidden.start()), "it cannot be seen: remove it")
+        place = span(hidden.start())
+        raise source.error("E0113", message, place, "it cannot be seen: remove it", Fix(place, "", True))
     for match in _TOKENS.finditer(text):
         at = match.start()
         if match["open_text"] or match["quote"]:
             raise source.error("E0114", "string never closed", span(at, len(match[0])))
+        if brace := match["brace"]:
+            raise _stray(source, brace, span(at))
         if match["open"]:
             stack.append(at)
             if len(stack) > MAX_DEPTH:
@@ -119,14 +146,26 @@ def unexpected_character(source: Source, offset: int, text: str, error: Any) -> 
     at, char = error.pos_in_stream, text[error.pos_in_stream]
     span = Span(source.path, error.line + offset, error.column, error.line + offset, error.column + 1)
     if char == "^":
-        return source.error("E0105", "'^' is not an operator", span, _SPELLED[char])
+        power = Fix(span, _MEANT[char], True)
+        return source.error("E0105", "'^' is not an operator", span, _SPELLED[char], power)
     if number := re.compile(r"[0-9.]+(?:[eE][+-]?[0-9]+)?").match(text, at):
         if name := re.compile(r"[A-Za-z_]\w*").match(text, number.end()):
             help_ = f"write '{number[0]} * {name[0]}'" if len(number[0] + name[0]) < 60 else None
-            return source.error("E0103", "a number cannot run into a name", span, help_)
+            end = span.column + len(number[0])
+            joined = Fix(Span(source.path, span.line, end, span.line, end), " * ", True)
+            message = "a number cannot run into a name"
+            literal = number[0] == "0" or _SUFFIX.fullmatch(name[0]) or not _PLAIN.fullmatch(number[0])
+            fix = None if literal or source.divides_before(span) else joined
+            return source.error("E0103", message, span, help_, fix)
         return source.error("E0103", "not a number", span, "numbers are written as 2, 0.5 or 1e-5")
+    return _stray(source, char, span)
+
+
+def _stray(source: Source, char: str, span: Span) -> SpecError:
+    fix = Fix(span, _MEANT[char], True) if char in _MEANT else None
     shown = repr(char) if char.isprintable() else f"U+{ord(char):04X}"
-    return source.error("E0113", f"unexpected character {shown}", span, _SPELLED.get(char) or _greek(char))
+    help_ = _SPELLED.get(char) or _greek(char)
+    return source.error("E0113", f"unexpected character {shown}", span, help_, fix)
 
 
 def _greek(char: str) -> str | None:
@@ -143,12 +182,11 @@ def unexpected_token(source: Source, offset: int, text: str, error: Any) -> Spec
     before = error.token_history[-1] if error.token_history else state.last_token
     # A name where a definition or a clause would begin, and then not what must follow it.
     if before is not None and before.type == "NAME" and error.accepts == {"LPAR"}:
-        help_ = did_you_mean(before, CLAUSE_WORDS) if token.type == "NAME" else None
+        span = span_of(source, offset, before)
+        help_, fix = respell(before, CLAUSE_WORDS if token.type == "NAME" else (), span)
         if help_ is None:
             help_ = "is an operator missing before it? a definition begins with 'name(inputs) ='"
-        return source.error(
-            "E0103", f"unexpected name '{_clip(before)}'", span_of(source, offset, before), help_
-        )
+        return source.error("E0103", f"unexpected name '{_clip(before)}'", span, help_, fix)
     if token.type == "$END":
         whole = offset + text.count("\n") == source.text.count("\n")
         ended = "file" if whole else "definition"

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +20,7 @@ from dsl.errors import SpecError, SpecErrors
 from dsl.mistakes import check_brackets, unexpected_character, unexpected_token
 from dsl.reduce import Builder, Spread, Statement
 from dsl.syntax import Definition, Source
+from dsl.vocabulary import grammar
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -136,8 +136,5 @@ _LOCK = Lock()
 def _lark() -> tuple[Lark, Builder]:
     from lark import Lark
 
-    here = Path(__file__).parent
-    shipped, checkout = here / "_grammars" / "act.lark", here.parent / "grammars" / "act.lark"
-    grammar = (shipped if shipped.exists() else checkout).read_text(encoding="utf-8")
     builder = Builder()
-    return Lark(grammar, parser="lalr", transformer=Spread(builder), maybe_placeholders=True), builder
+    return Lark(grammar(), parser="lalr", transformer=Spread(builder), maybe_placeholders=True), builder

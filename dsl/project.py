@@ -5,7 +5,7 @@ In: paths of files and directories. Out: `Project`: what could be read and resol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +83,15 @@ def read_spec(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_project(paths: Sequence[Path], around: Sequence[Path] = ()) -> Project:
+def read_project(
+    paths: Sequence[Path], around: Sequence[Path] = (), texts: Mapping[Path, str] | None = None
+) -> Project:
     """Every definition below the paths, resolved against each other and against a project around them.
 
     Where all the paths lie in `around`, their definitions may call any other there; what is wrong elsewhere
-    in `around` is not this project's business.
+    in `around` is not this project's business. `texts` stands for what is in the files that it names.
     """
+    given = texts or {}
     files = spec_files(paths)
     roots = [path.absolute() for path in around]
     inside = all(any(file.absolute().is_relative_to(root) for root in roots) for file in files)
@@ -98,7 +101,9 @@ def read_project(paths: Sequence[Path], around: Sequence[Path] = ()) -> Project:
     broken: frozenset[str] = frozenset()
     for file in (*files, *others):
         try:
-            found, wrong, names = parse_all(read_spec(file), file.as_posix())
+            found, wrong, names = parse_all(
+                given[file] if file in given else read_spec(file), file.as_posix()
+            )
         except SpecError as error:
             errors.append(error)
             continue
@@ -112,3 +117,13 @@ def read_project(paths: Sequence[Path], around: Sequence[Path] = ()) -> Project:
         tuple(activation for activation in activations if activation.path not in elsewhere),
         tuple(error for error in (*errors, *wrong) if error.span.path not in elsewhere),
     )
+
+
+def check_text(text: str, path: str = "<string>") -> tuple[SpecError, ...]:
+    """Every error of a spec given as text.
+
+    >>> [error.code for error in check_text("f(x) = y")]
+    ['E0106']
+    """
+    definitions, errors, broken = parse_all(text, path)
+    return SpecErrors([*errors, *resolve_all(definitions, broken)[1]]).errors

@@ -75,14 +75,19 @@ def compile(  # noqa: A001 - as in re.compile
     return _class(Source(text, declared, name))(**parameters, **options)
 
 
-@cache
-def _class(source: Source) -> type[nn.Module]:
-    """The class of a source; compiled and written unless the cache has it, imported unless it has been."""
-    activation = _select(source) if _defines(source.text) else _formula(source)
+def module(activation: Activation) -> type[nn.Module]:
+    """The class of an activation's module: compiled and written unless the cache has it, and imported."""
     output = module_output(activation)
     stem = f"{activation.name}_{output.inputs[:16]}"
     _write([replace(output, name=f"{stem}.py"), *support_outputs()])
     made: type[nn.Module] = getattr(import_module(f"{compiled.__name__}.{stem}"), activation.class_name)
+    return made
+
+
+@cache
+def _class(source: Source) -> type[nn.Module]:
+    """The class of a source."""
+    made = module(_select(source) if _defines(source.text) else _formula(source))
     _SOURCES[made] = source
     copyreg.pickle(made, _reduce)
     return made

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
-from dsl.errors import Span, SpecError
+from dsl.errors import Fix, Span, SpecError
 
 Kind = Literal[
     "number", "name", "call", "unary", "binary", "chain", "conditional", "tuple", "index", "series", "text"
@@ -93,9 +93,30 @@ class Source:
     def _lines(self) -> list[str]:
         return self.text.split("\n")
 
-    def error(self, code: str, message: str, span: Span, suggestion: str | None = None) -> SpecError:
+    def error(
+        self, code: str, message: str, span: Span, suggestion: str | None = None, fix: Fix | None = None
+    ) -> SpecError:
         """A finding that quotes its line from this file."""
-        return SpecError(code, message, span, self.line(span.line), suggestion)
+        return SpecError(code, message, span, self.line(span.line), suggestion, fix)
+
+    def between(self, span: Span) -> str:
+        """The text of a stretch.
+
+        >>> Source("a.act", "f(x) = x + 1").between(Span("a.act", 1, 8, 1, 13))
+        'x + 1'
+        """
+        lines = self._lines[span.line - 1 : span.end_line]
+        lines[-1] = lines[-1][: span.end_column - 1]
+        lines[0] = lines[0][span.column - 1 :]
+        return "\n".join(lines)
+
+    def divides_before(self, span: Span) -> bool:
+        """Whether a `/` or a `**` stands before a place, whose right side a product put in would not be.
+
+        At the start of a line there may be one.
+        """
+        before = self.line(span.line)[: span.column - 1].rstrip()
+        return not before or before.endswith(("/", "**"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from dsl.activation import Activation
-from dsl.errors import Span, SpecError, did_you_mean
+from dsl.errors import Fix, Span, SpecError, respell
 from dsl.expr import Apply, Expr, Number, Symbol, postorder
 from dsl.ops import CONSTANTS, FUNCTIONS, OPS
 from dsl.show import OPERATORS
@@ -51,9 +52,11 @@ class Scope:
     requires: list[Expr] = field(default_factory=list)
     errors: list[SpecError] = field(default_factory=list)
 
-    def note(self, code: str, message: str, span: Span, suggestion: str | None = None) -> None:
+    def note(
+        self, code: str, message: str, span: Span, suggestion: str | None = None, fix: Fix | None = None
+    ) -> None:
         """Record a finding."""
-        self.errors.append(self.source.error(code, message, span, suggestion))
+        self.errors.append(self.source.error(code, message, span, suggestion, fix))
 
     def label(self, node: Expr, name: str) -> None:
         """Give a subexpression a name for the generated code, unless it or the name already has one."""
@@ -114,10 +117,17 @@ def check_sort(term: Term, value: Expr | None, sort: str, scope: Scope) -> bool:
             "E0112", "a number where a condition is expected", term.span, "write a comparison, as in 'x > 0'"
         )
     else:
-        scope.note(
-            "E0112", "a condition where a number is expected", term.span, "write 'where(condition, 1, 0)'"
-        )
+        message, help_ = "a condition where a number is expected", "write 'where(condition, 1, 0)'"
+        scope.note("E0112", message, term.span, help_, _as_number(term.span, scope.source))
     return False
+
+
+def _as_number(span: Span, source: Source) -> Fix | None:
+    """The condition at a place as a number; None where brackets at its ends are not part of the place."""
+    text = source.between(span)
+    depth = list(accumulate((char == "(") - (char == ")") for char in text))
+    whole = min(depth) >= 0 == depth[-1] and "#" not in text
+    return Fix(span, f"where({text}, 1, 0)", True) if whole else None
 
 
 def _all_real(terms: Sequence[Term], values: Sequence[Expr | None], scope: Scope) -> bool:
@@ -160,8 +170,10 @@ def _name(node: Term, _: list[Expr | None], scope: Scope) -> Expr | None:
     elif name not in scope.silent or name in FUNCTIONS:
         is_function = name in FUNCTIONS or name in scope.callees
         help_ = f"'{name}' is a function: write '{name}(...)'" if is_function else None
-        known = [*scope.names, *CONSTANTS]
-        scope.note("E0106", f"undefined name '{name}'", node.span, help_ or did_you_mean(name, known))
+        fix = None
+        if help_ is None:
+            help_, fix = respell(name, [*scope.names, *CONSTANTS], node.span)
+        scope.note("E0106", f"undefined name '{name}'", node.span, help_, fix)
     return None
 
 
@@ -178,14 +190,16 @@ def _call(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
         return None
     if name in scope.names:
         product = f"'{name}' is a number here: write '{name} * (...)'"
-        scope.note("E0101", f"unknown function '{name}'", _head(node), product)
+        sole = len(operands) == 1 and not node.keywords and not scope.source.divides_before(node.span)
+        fix = Fix(_head(node), f"{name} * ", True) if sole else None
+        scope.note("E0101", f"unknown function '{name}'", _head(node), product, fix)
     elif name in FUNCTIONS and node.keywords:
         scope.note("E0119", f"'{name}' takes no keyword arguments", node.keywords[0].span)
     elif name in FUNCTIONS:
         scope.note("E0102", f"'{name}' takes {_count(OPS[name].arity)}, got {given}", node.span)
     else:
-        help_ = did_you_mean(name, [*FUNCTIONS, *scope.callees, *LATER])
-        scope.note("E0101", f"unknown function '{name}'", _head(node), help_)
+        known = [*FUNCTIONS, *scope.callees, *LATER]
+        scope.note("E0101", f"unknown function '{name}'", _head(node), *respell(name, known, _head(node)))
     return None
 
 
@@ -231,8 +245,13 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
     ):
         if keyword.text in given or keyword.text not in slots[len(callee.inputs) :]:
             again = "is given twice" if keyword.text in given else f"is no parameter of '{node.text}'"
-            help_ = did_you_mean(keyword.text, slots[len(callee.inputs) :]) if "no" in again.split() else None
-            scope.note("E0119", f"'{keyword.text}' {again}", keyword.span, help_)
+            known = () if keyword.text in given else slots[len(callee.inputs) :]
+            scope.note(
+                "E0119",
+                f"'{keyword.text}' {again}",
+                keyword.span,
+                *respell(keyword.text, known, keyword.span),
+            )
             return None
         given[keyword.text] = (term, value)
     terms, arguments = zip(*given.values(), strict=True)

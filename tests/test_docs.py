@@ -12,7 +12,7 @@ from dsl.resolve import resolve_all
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
-FOLDERS = ("dsl", "docs", "tests", "benchmarks", "examples", "grammars", "specs")
+FOLDERS = ("dsl", "docs", "editors", "tests", "benchmarks", "examples", "grammars", "specs")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dsl.errors import CODES, FORMATS, Span, SpecError, did_you_mean
+from dsl.errors import CODES, Span, SpecError, did_you_mean
+from dsl.findings import FORMATS
 from dsl.project import read_project
 
 SPECS = sorted((Path(__file__).parent / "errors").glob("*.act"))

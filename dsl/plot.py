@@ -1,0 +1,173 @@
+"""The picture of an activation: f, f' and f'', and below each how far off results are.
+
+In: `Panel`s. Out: the bytes of a PNG or an SVG, the same for the same panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from dsl.activation import Activation
+from dsl.certificate import defaults, show_parameters
+from dsl.curves import OURS, TORCH, TYPED, Panel
+from dsl.ulp import Array
+
+KINDS = ("png", "svg")
+STRETCHES = 250
+"""Of the errors in so many stretches of x, the greatest in each is drawn."""
+FLOOR = 0.01
+"""Errors below are drawn here: correctly rounded results are at most at 0.5."""
+STYLES: dict[str, dict[str, Any]] = {
+    TYPED: {"color": "#f0a060", "linewidth": 3.0},
+    TORCH: {"color": "#b03060", "linewidth": 1.1},
+    OURS: {"color": "#0072b2", "linewidth": 1.4},
+}
+"""Drawn in this order, thinner lines on thicker ones, so that all can be seen where they coincide."""
+TITLES = ("value", "first derivative", "second derivative")
+_MARGINS = {"left": 0.08, "right": 0.985, "bottom": 0.135, "top": 0.845, "wspace": 0.13, "hspace": 0.09}
+_SETTINGS: Any = {
+    "svg.hashsalt": "dslgen",
+    "svg.fonttype": "none",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+}
+
+
+def describe(activation: Activation, dtype: str) -> tuple[str, str]:
+    """The title and the subtitle of an activation's picture."""
+    formula = " ".join(activation.formula.split())
+    call = f"{activation.name}({activation.input}) = {formula}"
+    values = show_parameters(defaults(activation) or {})
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    parts = [
+        values,
+        f"{dtype} on {device}, torch {torch.__version__}",
+        f"worst of each of {STRETCHES} stretches",
+    ]
+    where = "; ".join(filter(None, parts))
+    return call if len(call) <= 90 else call[:87] + "...", where
+
+
+def draw(title: str, subtitle: str, panels: Sequence[Panel], kind: str) -> bytes:
+    """The picture, as the bytes of a file of a kind."""
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(12.5, 6.4))
+        axes = figure.subplots(2, len(panels), gridspec_kw={"height_ratios": (1, 1.15), **_MARGINS})
+        top = _ceiling(panels)
+        for panel, curve, error in zip(panels, *axes, strict=True):
+            _curve(curve, panel)
+            _errors(error, panel, top)
+        for row, label in zip(axes, ("exact value", "error in ulps"), strict=True):
+            row[0].set_ylabel(label)
+            row[0].yaxis.set_label_coords(-0.18, 0.5)
+        figure.text(_MARGINS["left"], 0.955, title, fontsize=13, fontweight="bold", parse_math=False)
+        figure.text(_MARGINS["left"], 0.915, subtitle, color="#555555", parse_math=False)
+        lines, names = axes[1][0].get_legend_handles_labels()
+        legend = figure.legend(
+            lines[::-1],
+            names[::-1],
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0),
+            ncols=3,
+            frameon=False,
+        )
+        for line in legend.get_lines():
+            line.set_linewidth(3)
+        buffer = BytesIO()
+        metadata = {"Software": None} if kind == "png" else {"Date": None}
+        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _ceiling(panels: Sequence[Panel]) -> float:
+    """Where results that are wrong in kind are drawn: a power of ten above all errors, within reason."""
+    finite = [error[np.isfinite(error)].max(initial=1) for each in panels for error in each.errors.values()]
+    return float(10 ** min(np.ceil(np.log10(max(finite))) + 1, 10))
+
+
+def _frame(axes: Any, panel: Panel) -> None:
+    axes.set_xlim(panel.x[0], panel.x[-1])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
+
+
+def _curve(axes: Any, panel: Panel) -> None:
+    _frame(axes, panel)
+    values = panel.exact
+    if _has_pole(values):  # It would flatten all the rest, and be drawn as a line from side to side.
+        low, high = np.quantile(values[np.isfinite(values)], (0.02, 0.98))
+        room = (high - low) / 4
+        axes.set_ylim(low - room, high + room)
+        values = np.where(np.abs(values - (low + high) / 2) > high - low, np.nan, values)
+    axes.plot(panel.x, values, color="black", linewidth=1.4)
+    axes.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+    axes.set_title(TITLES[panel.order])
+    axes.tick_params(labelbottom=False)
+
+
+def _has_pole(values: Array) -> bool:
+    """Whether the greatest value stands far above those beside it, as no smooth peak does."""
+    sizes = np.abs(values)
+    top = int(np.argmax(np.where(np.isfinite(sizes), sizes, -1.0)))
+    beside = [
+        size for size in (*sizes[max(top - 1, 0) : top], *sizes[top + 1 : top + 2]) if np.isfinite(size)
+    ]
+    return bool(beside) and bool(sizes[top] > 1.5 * min(beside))
+
+
+def _errors(axes: Any, panel: Panel, top: float) -> None:
+    _frame(axes, panel)
+    for name, style in STYLES.items():
+        if name not in panel.errors:
+            continue
+        x, worst, wrong = summary(panel.x, panel.errors[name])
+        axes.plot(x, np.clip(worst, FLOOR, top), label=name, drawstyle="steps-mid", **style)
+        axes.plot(x[wrong], np.full(wrong.sum(), top), "x", color=style["color"], markersize=4)
+    axes.axhline(0.5, color="#888888", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_yscale("log")
+    axes.set_ylim(FLOOR / 2, top * 3)
+    powers = [10.0**power for power in range(1, int(np.log10(top)))]
+    ticks = [FLOOR, 0.5, *powers[:: 1 if len(powers) < 6 else 2], top]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, top)))
+    axes.tick_params(labelleft=panel.order == 0)
+    axes.grid(axis="y", color="#eeeeee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("x")
+
+
+def _tick(value: float, top: float) -> str:
+    if value == top:
+        return "NaN, inf"
+    if value == FLOOR:
+        return "exact"
+    return f"{value:g}" if value < 1e4 else f"$10^{{{round(np.log10(value))}}}$"
+
+
+def summary(x: Array, errors: Array) -> tuple[Array, Array, Any]:
+    """The middle of each stretch, its greatest finite error, and whether a result in it is wrong in kind.
+
+    Where there is no such error, in a stretch of wrong results or outside the domain, it is NaN.
+
+    >>> x, worst, wrong = summary(np.array([0.0, 1.0]), np.array([0.25, np.nan]))
+    >>> worst.tolist(), wrong.tolist()
+    ([0.25, nan], [False, True])
+    """
+    parts = np.array_split(np.arange(len(x)), min(STRETCHES, len(x)))
+    finite = np.where(np.isfinite(errors), errors, -1.0)
+    middle = np.array([x[part].mean() for part in parts])
+    worst = np.array([finite[part].max() for part in parts])
+    worst[worst < 0] = np.nan
+    wrong = np.array([not np.isfinite(errors[part]).all() for part in parts])
+    return middle, worst, wrong
