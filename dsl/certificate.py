@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from dsl.activation import Bound
@@ -252,7 +253,7 @@ def _notes(certificate: Certificate) -> Iterator[str]:
         yield "Tried: every 16-bit input."
     if certificate.parameters:
         starred = " (*)" if any(row.parameters for row in certificate.rows) else ""
-        yield f"With {certificate.parameters}{starred}."
+        yield fill(f"With {certificate.parameters}{starred}.", 100, subsequent_indent="  ")
     for row in certificate.rows:
         if row.by == "kernel" and row.dtype == "float32" and row.near_roots:
             what = "derivative" if row.kind == "gradient" else "value"

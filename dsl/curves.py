@@ -19,11 +19,11 @@ from torch import Tensor
 from dsl.activation import Activation
 from dsl.bench.plan import plan
 from dsl.bench.rivals import eager, plain
-from dsl.certificate import defaults
 from dsl.evaluate import Reference
 from dsl.ops import where
 from dsl.pipeline import derive
 from dsl.runtime import module
+from dsl.settings import defaults
 from dsl.ulp import FORMATS, Array, error_in_ulps
 
 POINTS = 8_000

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from dsl.activation import Activation
-from dsl.certificate import defaults, show_parameters
+from dsl.certificate import show_parameters
 from dsl.curves import OURS, TORCH, TYPED, Panel
+from dsl.settings import defaults
 from dsl.ulp import Array
 
 KINDS = ("png", "svg")

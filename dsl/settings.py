@@ -58,3 +58,10 @@ def _bases(activation: Activation) -> Iterator[dict[str, Fraction]]:
         setting = {each.name: value for each, value in zip(activation.parameters, values, strict=True)}
         if is_allowed(activation, setting):
             yield setting
+
+
+def defaults(activation: Activation) -> dict[str, Fraction] | None:
+    """The parameters' defaults; None where one has none."""
+    values = {each.name: each.default for each in activation.parameters}
+    known = {name: value for name, value in values.items() if value is not None}
+    return known if len(known) == len(values) else None
