@@ -717,15 +717,16 @@ def turned(u, lo, fast: tl.constexpr):
     """sin(u + lo + pi / 4), where lo is what the rounding of u lost: relatively accurate at its roots.
 
     Method: the rounding error of the sum is put back by the derivative; beyond 2^16, (sin + cos) / sqrt(2).
-    u may be a product: fused with it, the zero makes it the rounded one, whose error lo is.
+    That error is exact except for |u| < pi / 4, where there is no root. u may be a product: fused with it,
+    the zero makes it the rounded one, whose error lo is.
     """
     u += 0.0
     if u.dtype == tl.float64:
         total = u + QUARTER_PI_DOUBLE
-        rest = sum_error(u, QUARTER_PI_DOUBLE) + (lo + QUARTER_PI_DOUBLE_LO)
+        rest = (QUARTER_PI_DOUBLE - (total - u)) + (lo + QUARTER_PI_DOUBLE_LO)
     else:
         total = u + QUARTER_PI
-        rest = sum_error(u, QUARTER_PI) + (lo + QUARTER_PI_LO)
+        rest = (QUARTER_PI - (total - u)) + (lo + QUARTER_PI_LO)
     near = tl.abs(u) < 65536.0
     angle = tl.where(near, total, u)
     s, c = sin(angle, fast), cos(angle, fast)
