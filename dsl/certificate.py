@@ -344,6 +344,17 @@ def bound(accuracy: Bound, dtype: str, kind: str) -> float:
     return float(given) if dtype in ("float32", "float64") else min(usual, float(given))
 
 
+def near_bound(accuracy: Bound, dtype: str, kind: str) -> float:
+    """The greatest error beside a root, in halves of epsilon; an `accuracy` clause may allow more there, too.
+
+    >>> near_bound(Bound(None, Fraction(9)), "float32", "gradient")
+    9.0
+    """
+    given = accuracy.forward if kind == "value" else accuracy.backward
+    usual = NEAR_ROOTS[dtype]
+    return max(usual, float(given)) if given is not None and dtype in ("float32", "float64") else usual
+
+
 def findings(certificate: Certificate, accuracy: Bound) -> tuple[str, ...]:
     """What breaks a bound, a line each: where, by how much, and the interval around it."""
     return tuple(
@@ -365,9 +376,10 @@ def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
         around = f"; the bound is broken between {low:.9g} and {high:.9g}" if low < high else ""
         given = f" with {row.parameters}" if row.parameters else ""
         yield f"{what}: {_ulps(row.worst_ulp)} ulp at {row.worst_input!r}{given}, bound {allowed:g}{around}"
-    if row.near_roots is not None and row.near_roots > NEAR_ROOTS[row.dtype]:
+    near = near_bound(accuracy, row.dtype, row.kind)
+    if row.near_roots is not None and row.near_roots > near:
         unit = HALF_EPSILON[row.dtype]
         yield (
             f"{what}: {_ulps(row.near_roots)} * {unit} beside a root, at {row.near_roots_input!r}, "
-            f"bound {NEAR_ROOTS[row.dtype]:g} * {unit}"
+            f"bound {near:g} * {unit}"
         )

@@ -48,9 +48,10 @@ def test_accuracy(name: str, kind: str, dtype: str, by: str, interpreter: Interp
     with np.errstate(all="ignore"):
         found = measure(function, known, search=False)
     wrong = [name for name in ("failed", "signs", "undecided") if getattr(found, name)]
-    if found.worst_ulp > certificate.bound(shipped.ACTIVATIONS[name].accuracy, dtype, kind):
+    accuracy = shipped.ACTIVATIONS[name].accuracy
+    if found.worst_ulp > certificate.bound(accuracy, dtype, kind):
         wrong.append("worst_ulp")
-    if found.near_roots is not None and found.near_roots > certificate.NEAR_ROOTS[dtype]:
+    if found.near_roots is not None and found.near_roots > certificate.near_bound(accuracy, dtype, kind):
         wrong.append("near_roots")
     assert not wrong, f"{found} {found.failures[:3]}"
 
