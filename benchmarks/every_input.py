@@ -71,7 +71,7 @@ def prepare(path: Path, package: str) -> int:
     from dsl.project import read_project
 
     start(str(ROOT), package)
-    activations = read_project([ROOT / "specs"]).checked().activations
+    activations = [each for each in read_project([ROOT / "specs"]).checked().activations if not each.joint]
     columns: dict[str, Any] = {"facts": np.array(json.dumps(facts(activations)))}
     for activation in activations:
         for kind, dtype in product(KINDS, PRECISION):
@@ -307,7 +307,7 @@ def confirm(path: Path) -> int:
     from dsl.pipeline import derive
     from dsl.project import read_project
 
-    activations = {each.name: each for each in read_project([ROOT / "specs"]).activations}
+    activations = {each.name: each for each in read_project([ROOT / "specs"]).checked().activations}
     result = json.loads(path.read_text(encoding="utf-8"))
     off = 0
     for row in result["every input"]:
