@@ -24,13 +24,13 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
 KINDS = ("value", "gradient")
 PRECISION = {"float32": (24, -126), "float16": (11, -14), "bfloat16": (8, -126)}
@@ -65,14 +65,15 @@ def main(arguments: Sequence[str]) -> int:
 def prepare(path: Path, package: str) -> int:
     """Write what a machine without the compiler needs: defaults, references, the interpreter's results."""
     import numpy as np
-    from gpu.truth import facts
 
+    from dsl.bench.plan import plan
     from dsl.interpret import kernel, start
     from dsl.project import read_project
 
     start(str(ROOT), package)
     activations = [each for each in read_project([ROOT / "specs"]).checked().activations if not each.joint]
-    columns: dict[str, Any] = {"facts": np.array(json.dumps(facts(activations)))}
+    cases = [asdict(case) for case in plan(activations)]
+    columns: dict[str, Any] = {"cases": np.array(json.dumps(cases))}
     for activation in activations:
         for kind, dtype in product(KINDS, PRECISION):
             points = _grid(dtype, "cpu").double().numpy()
@@ -90,10 +91,13 @@ def scan(options: argparse.Namespace) -> int:
     import torch
     import triton
 
+    from dsl.bench.case import Case
+
     with np.load(options.file) as data:
         interpreted = dict(data)
-    facts = json.loads(str(interpreted.pop("facts")))
-    names = [name for name in facts if not options.only or name in options.only.split(",")]
+    cases = [Case.from_json(row) for row in json.loads(str(interpreted.pop("cases")))]
+    if options.only:
+        cases = [case for case in cases if case.name in options.only.split(",")]
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     result: dict[str, Any] = {
         "command": "python benchmarks/every_input.py build/facts.npz",
@@ -103,16 +107,16 @@ def scan(options: argparse.Namespace) -> int:
         "every input": [],
     }
     dtypes = list(PRECISION) if options.device == "cuda" else ["float16", "bfloat16"]
-    for name in names:
+    for case in cases:
         began = time.perf_counter()
-        rows = list(_rows(name, facts[name], options.package, dtypes, options.device))
+        rows = list(_rows(case, options.package, dtypes, options.device))
         for row in rows:
             if row["by"] == "ours":
                 row |= _beside_the_interpreter(row, interpreted, options.package, options.device)
         result["every input"] += rows
         seconds = time.perf_counter() - began
         worst = ", ".join(f"{r['by']} {r['dtype']} {r['kind']} {r['ulp']:.3g}" for r in rows)
-        print(f"{name} ({seconds:.1f} s): {worst}", flush=True)
+        print(f"{case.name} ({seconds:.1f} s): {worst}", flush=True)
         if options.json:
             options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -121,22 +125,19 @@ def scan(options: argparse.Namespace) -> int:
 Function = Callable[[Any], Any]
 
 
-def _rows(
-    name: str, facts: Mapping[str, Any], package: str, dtypes: Sequence[str], device: str
-) -> Iterator[dict[str, Any]]:
+def _rows(case: Any, package: str, dtypes: Sequence[str], device: str) -> Iterator[dict[str, Any]]:
     import torch
-    from gpu.timing import peer
 
+    from dsl.bench.rivals import eager
+
+    name = case.name
     ours = getattr(importlib.import_module(f"{package}.{name}"), name)
-    typed = "typed" if not facts["references"] else "torch"
-    makers: dict[str, Function | None] = {"ours": ours, typed: peer(name, facts)}
+    makers: dict[str, Function] = {"ours": ours, "torch" if case.reference else "typed": eager(case)}
     for kind in KINDS:
         exact = _of(ours, kind)
         zone = _Zone(exact, device)
         for dtype in dtypes:
             for by, function in makers.items():
-                if function is None:
-                    continue
                 tally = _Tally(dtype)
                 measured = _of(function, kind)
                 for x in _inputs(getattr(torch, dtype), device):
@@ -322,7 +323,7 @@ def confirm(path: Path) -> int:
         if not row["confirmed"]:
             print(f"{row['name']} {row['kind']} at {row['at']}: {row['exact']} is {exact}")
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(result['rows'])} worst inputs evaluated exactly, {off} off")
+    print(f"{len(result['every input'])} worst inputs evaluated exactly, {off} off")
     return 1 if off else 0
 
 

@@ -108,7 +108,7 @@ UNARY: dict[str, tuple[Expr, Callable[[Any], Any], float, float]] = {
     "log1p_unit": (call("log1p", UNIT), lambda x: np.minimum(np.abs(x), 1), 1.15, 1.5),
     "erf": (call("erf", X), np.asarray, 1.3, 1.3),
     "erfcx": (erfcx(NOT_NEGATIVE), np.abs, 2.5, 3.6),
-    "mills": (erfcx(NOT_NEGATIVE / call("sqrt", 2)), np.abs, 2.6, 4.6),
+    "mills": (erfcx(NOT_NEGATIVE / call("sqrt", 2)), np.abs, 2.75, 4.6),
     "sin": (call("sin", X), np.asarray, 2.3, 0.6),
     "cos": (call("cos", X), np.asarray, 2.3, 0.6),
     "asin": (call("asin", X), np.asarray, 1.95, 2.1),

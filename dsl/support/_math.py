@@ -263,7 +263,7 @@ def exp_high(u, fast: tl.constexpr):
     """e^u for u <= 0 but for `exp_low(u)`, by which it is to be multiplied last: e^-90 alone is subnormal.
 
     Method: as exp, with no less than 2^-100; fast, both are e^(u / 2). In float64 e^(u + 698) below -698.
-    Accuracy: 0.89 ulp at -5.84864, of the product; fast, 1.0 * 2^-17.
+    Accuracy: 0.89 ulp at -5.84864, of the product; fast, 0.52 * 2^-17.
     """
     if u.dtype == tl.float64:
         y = tl.exp(tl.where(u < -698.0, u + 698.0, u))
@@ -497,7 +497,7 @@ def mills(u, fast: tl.constexpr):
     """e^(u^2 / 2) erfc(u / sqrt(2)) for u >= 0: sqrt(2 / pi) times Mills' ratio of the normal distribution.
 
     Method: as erfcx, with polynomials of its own, so that u is not scaled first; in float64 erfcx.
-    Accuracy: 2.2 ulp at 586.618; fast, 0.56 * 2^-17.
+    Accuracy: 2.71 ulp at 0.0436529; fast, 0.56 * 2^-17.
     """
     if u.dtype == tl.float64:
         y = erfcx(u * ROOT_HALF, fast)
