@@ -311,7 +311,8 @@ def confirm(path: Path) -> int:
     activations = {each.name: each for each in read_project([ROOT / "specs"]).checked().activations}
     result = json.loads(path.read_text(encoding="utf-8"))
     off = 0
-    for row in result["every input"]:
+    inexact = [row for row in result["every input"] if row["ulp"]]
+    for row in inexact:
         activation = activations[row["name"]]
         parameters = {p.name: p.default for p in activation.parameters}
         root = activation.body if row["kind"] == "value" else derive(activation)[1]
@@ -323,7 +324,7 @@ def confirm(path: Path) -> int:
         if not row["confirmed"]:
             print(f"{row['name']} {row['kind']} at {row['at']}: {row['exact']} is {exact}")
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(result['every input'])} worst inputs evaluated exactly, {off} off")
+    print(f"{len(inexact)} worst inputs evaluated exactly, {off} off")
     return 1 if off else 0
 
 

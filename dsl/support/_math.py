@@ -716,7 +716,8 @@ def cos(x, fast: tl.constexpr):
 def turned(u, lo, fast: tl.constexpr):
     """sin(u + lo + pi / 4), where lo is what the rounding of u lost: relatively accurate at its roots.
 
-    Method: the rounding error of the sum is put back by the derivative; beyond 2^16, (sin + cos) / sqrt(2).
+    Method: the rounding error of the sum, up to 2^-8, is put back by two derivatives; beyond 2^16, (sin +
+    cos) / sqrt(2).
     That error is exact except for |u| < pi / 4, where there is no root. u may be a product: fused with it,
     the zero makes it the rounded one, whose error lo is.
     """
@@ -730,7 +731,7 @@ def turned(u, lo, fast: tl.constexpr):
     near = tl.abs(u) < 65536.0
     angle = tl.where(near, total, u)
     s, c = sin(angle, fast), cos(angle, fast)
-    return tl.where(near, s + rest * c, (s + c) * ROOT_HALF)
+    return tl.where(near, s + rest * (c - 0.5 * rest * s), (s + c) * ROOT_HALF)
 
 
 @triton.jit
@@ -1029,7 +1030,7 @@ def turned_torch(u: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
     near = torch.abs(u) < 65536.0
     angle = torch.where(near, held + quarter, u)
     s, c = torch.sin(angle), torch.cos(angle)
-    return torch.where(near, s + rest * c, (s + c) * ROOT_HALF.value)
+    return torch.where(near, s + rest * (c - 0.5 * rest * s), (s + c) * ROOT_HALF.value)
 
 
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
