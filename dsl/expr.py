@@ -187,7 +187,7 @@ def straight_line(root: Expr) -> tuple[tuple[Expr, tuple[int, ...]], ...]:
     """The nodes below a root, each with the places of its operands before it: for evaluating it many times.
 
     >>> straight_line(Symbol("x") * 2)
-    ((Symbol('x'), ()), (Number(2), ()), (Apply('mul', Symbol('x'), Number(2)), (0, 1)))
+    ((Symbol(x), ()), (Number(2), ()), (Apply(mul, 2 args), (0, 1)))
     """
     places: dict[Expr, int] = {}
     steps = []

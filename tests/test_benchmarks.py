@@ -58,7 +58,7 @@ def test_the_table_has_a_cell_for_each_figure(scripts: Any) -> None:
 
 def test_the_page_has_a_place_for_every_part(scripts: Any) -> None:
     table = scripts("table")
-    page = table.PAGE.read_text(encoding="utf-8")
+    page = "".join(page.read_text(encoding="utf-8") for page in table.PAGES)
     for part in table.PARTS:
         assert f"\n\nnew {part}\n\n" in table.between_marks(page, part, f"new {part}")
 

@@ -277,7 +277,8 @@ def test_functions_that_are_singular_everywhere_come_back_undecided() -> None:
 
 
 def test_every_operation_can_be_evaluated() -> None:
-    approximations = {"fit", "table"}  # which have a value per dtype, and no exact one
+    # Which have a value per dtype, and no exact one.
+    approximations = {"fit", "table", "exp_high", "exp_low", "exp_sum_high", "precise"}
     for name, row in OPS.items():
         if name in approximations:
             continue
