@@ -168,6 +168,15 @@ def environment(where: torch.device) -> dict[str, str]:
     return {"device": name, **tools, **versions()}
 
 
+def kept(arguments: Sequence[str]) -> str:
+    """Arguments as they are kept with the results: a file by its name, wherever this machine has its folder.
+
+    >>> kept(["build/plan.json", "--json", "/tmp/speed.json"])
+    'build/plan.json --json speed.json'
+    """
+    return " ".join(Path(text).name if Path(text).is_absolute() else text for text in arguments)
+
+
 def as_json(found: dict[str, Any]) -> str:
     """JSON with a row a line, so that a change of one figure is a change of one line.
 
