@@ -493,34 +493,39 @@ def show(spec: str, stage: str, error_format: str) -> None:
 
 @cli.command("list")
 @_PATHS
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How they are written.",
+)
+@click.option(
+    "--into",
+    "page",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Write the table into a page, between '<!-- list -->' and '<!-- end of list -->', and that of other "
+    "frameworks' names between '<!-- names -->' and its end.",
+)
 @_ERROR_FORMAT
-def list_(paths: tuple[Path, ...], error_format: str) -> None:
-    """List definitions: name and parameters, formula, aliases, reference."""
-    from dsl.show import show_number
+def list_(paths: tuple[Path, ...], style: str, page: Path | None, error_format: str) -> None:
+    """List definitions: name and parameters, formula, errors in float32 (value / gradient), other names."""
+    from dsl import catalogue
+    from dsl.certificate import read_lock
+    from dsl.files import write_atomic
 
-    activations = _project(paths).checked().activations
-    rows = []
-    for activation in activations:
-        parameters = ", ".join(
-            (
-                parameter.name
-                if parameter.default is None
-                else f"{parameter.name}={show_number(parameter.default)}"
-            )
-            for parameter in activation.parameters
-        )
-        call = f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
-        rows.append(
-            (
-                call,
-                activation.formula.replace("\n", "; "),
-                f"alias {', '.join(activation.aliases)}" if activation.aliases else "",
-                ", ".join(reference.target for reference in activation.references),
-            )
-        )
-    widths = [min(48, max((len(row[column]) for row in rows), default=0)) for column in range(4)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    activations, config = _project(paths).checked().activations, _config()
+    frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
+    found = catalogue.entries(activations, read_lock(config.lock), frameworks)
+    if page is None:
+        click.echo(catalogue.FORMATS[style](found))
+        return
+    tables = {"list": catalogue.as_markdown(found), "names": catalogue.frameworks_as_markdown(frameworks)}
+    try:
+        write_atomic(page, catalogue.into_page(page.read_text(encoding="utf-8"), tables))
+    except ValueError as error:
+        raise click.UsageError(f"--into {page}: {error}") from None
 
 
 def _show_parsed(activation: Activation) -> str:
