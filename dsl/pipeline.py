@@ -132,7 +132,7 @@ def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], d
         exact = simplify(lower(root))
         stable = stabilise(exact, input, positive)
         fired.update(dict.fromkeys(stable.rules))
-        return _settle(stable.value, exact, input)
+        return _settle(stable.value, exact, input, positive)
 
     return treat, fired
 
@@ -172,19 +172,20 @@ def _positive(clause: Expr) -> set[str]:
 
 def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
-    root = propagate_nan(_settle(root, exact, activation.input), activation.input)
+    settled = _settle(root, exact, activation.input, positive_parameters(activation))
+    root = propagate_nan(settled, activation.input)
     return _within_domain(activation, root)
 
 
-def _settle(root: Expr, exact: Expr, input: str) -> Expr:
+def _settle(root: Expr, exact: Expr, input: str, positive: frozenset[str]) -> Expr:
     """A stabilised expression, right at the ends of the line and at zero."""
     root = patch_far(root, exact, input)
-    root = settle_ends(root, exact, input)
+    root = settle_ends(root, exact, input, positive)
     root = settle_tails(root, exact, input)
     root = patch_at_zero(root, exact, input)
     root = patch_elsewhere(root, exact, input)
     root = factor_exponentials(root)
-    return settle_zero(root, exact, input)
+    return settle_zero(root, exact, input, positive)
 
 
 def _within_domain(activation: Activation, root: Expr) -> Expr:

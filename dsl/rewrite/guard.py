@@ -41,15 +41,16 @@ def propagate_nan(root: Expr, input: str) -> Expr:
     return where(call("ne", x, x), x, root)
 
 
-def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
+def settle_ends(root: Expr, exact: Expr, input: str, positive: frozenset[str] = frozenset()) -> Expr:
     """The stabilised expression `root`, right far out: at the infinities, and where its parts overflow.
 
     Where infinity minus infinity or infinity over infinity would be computed although the function `exact`
     has a value or a limit, the input is held at a point where the limit is reached to within rounding; if
-    there is no such point, the limit itself is chosen at the infinity.
+    there is no such point, the limit itself is chosen at the infinity. Parameters are tried small, large and,
+    but for those that are `positive`, negative: how far out a limit is reached depends on them.
     """
     x = Symbol(input)
-    settings = _settings(exact, x)
+    settings = _settings(exact, x, positive)
     settled, halved = _settle(root, exact, x, settings), rebuild(root, _halved_angle)
     if halved is root or not any(_overflows(settled, exact, x, s, v) for s in (1, -1) for v in settings):
         return settled
@@ -69,7 +70,7 @@ def _settle(root: Expr, exact: Expr, x: Symbol, settings: list[dict[str, Fractio
 NEXT_TO_ZERO = Fraction(1, 2**600)
 
 
-def settle_zero(root: Expr, exact: Expr, input: str) -> Expr:
+def settle_zero(root: Expr, exact: Expr, input: str, positive: frozenset[str] = frozenset()) -> Expr:
     """The expression with the sign of zero that a function through zero has on either side of it.
 
     x + x**2 gives -0 for -0 as it stands, sqrt(1 + x) - 1 does not: IEEE's 1 - 1 is +0.
@@ -80,7 +81,7 @@ def settle_zero(root: Expr, exact: Expr, input: str) -> Expr:
     True
     """
     x = Symbol(input)
-    for setting in _settings(exact, x):
+    for setting in _settings(exact, x, positive):
         at_zero = [_value(root, x, zero, setting) for zero in (0.0, -0.0)]
         beside = [probe(exact, {**setting, input: sign * NEXT_TO_ZERO}) for sign in (1, -1)]
         if any(at_zero) or beside[0] is None or beside[1] is None:
@@ -260,11 +261,26 @@ def _last_resort(
     limits: list[float | None],
     settings: list[dict[str, Fraction]],
 ) -> Expr:
-    """The limit at the infinity alone if that mends it, else a hold where the function is negligible."""
+    """The limit at the infinity alone, or with exponentials that stay finite, if that mends it; else a hold
+    where the function is negligible.
+    """
     ended = _ended(root, x, side, limits, settings)
-    if _is_right(ended, exact, x, side, limits, settings):
-        return ended
+    for candidate in (ended, _ended(rebuild(root, _finite), x, side, limits, settings)):
+        if _is_right(candidate, exact, x, side, limits, settings):
+            return candidate
     return _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
+
+
+LARGEST_EXPONENT = 85
+"""exp(85) is finite in float32, and its square's reciprocal no number that counts."""
+
+
+def _finite(node: Expr) -> Expr:
+    """An exponential whose exponent has parameters in it, held where it would overflow."""
+    if isinstance(node, Apply) and node.op in ("exp", "exp_sum") and len(symbols(node)) > 1:
+        inside = call("lt", node.args[0], LARGEST_EXPONENT)
+        return where(inside, node, Number(Fraction(math.exp(LARGEST_EXPONENT))))
+    return node
 
 
 def _ended(
@@ -291,13 +307,20 @@ def _reaches(value: float, limit: float, negligible: float) -> bool:
     return abs(value - limit) <= 2.0**-54 * abs(limit) if limit else abs(value) < negligible
 
 
-def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:
-    """Values for the parameters: generic ones, so that nothing holds by accident."""
+SMALL = Fraction(1, 2**10)
+"""How small parameters are tried."""
+
+
+def _settings(exact: Expr, x: Symbol, positive: frozenset[str]) -> list[dict[str, Fraction]]:
+    """Values for the parameters: generic ones, so that nothing holds by accident; each small and negative."""
     names = [name for name in symbols(exact) if name != x.name]
-    return [
-        {name: Fraction(7 + 2 * i + k, 9 + k) for i, name in enumerate(names)}
-        for k in range(2 if names else 1)
-    ]
+    generic = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
+    found = [generic, {name: Fraction(8 + 2 * i, 10) for i, name in enumerate(names)}] if names else [{}]
+    for name in names:
+        found.append({**generic, name: generic[name] * SMALL})
+        if name not in positive:
+            found.append({**generic, name: -generic[name]})
+    return found
 
 
 def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
