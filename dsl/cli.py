@@ -468,6 +468,19 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> 
         _finish(f"{_files(len(changed))} of {len(files)} would change; run: dslgen fmt")
 
 
+@cli.command()
+@click.option("--stdio", is_flag=True, hidden=True, help="What editors say, and the only way there is.")
+def lsp(stdio: bool) -> None:
+    """Serve an editor by the Language Server Protocol, over standard input and output.
+
+    Findings as you type with their fixes, hover, completion, definitions, symbols, formatting.
+    """
+    _need("pygls", extra="lsp")
+    from dsl.lsp import serve
+
+    serve()
+
+
 STAGES: dict[str, Callable[[Activation], str]] = {
     "parse": lambda activation: _show_parsed(activation),
     "derive": lambda activation: _show_stage(activation, "derived"),
