@@ -1,8 +1,8 @@
 """What a notebook shows of a module that `dsl.compile` made: its formula, its picture, its certificate.
 
 In: an activation, values of its parameters. Out: `Picture`s, `Certificate`s, and the HTML of both. A picture
-is drawn when it is asked for; a certificate is measured once, by `dslgen certify` in a process of its own, and
-kept in the cache.
+is drawn when it is asked for; a certificate is measured once, by `dslgen certify` in a process of its own,
+and kept in the cache.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dsl.certificate import JOINT_NOT_CERTIFIED, Certificate, ToolsMissing, read
 from dsl.files import write_atomic
 from dsl.show import show_activation
 
+SAMPLES = 20_000
+"""Inputs to try in float32 and float64."""
 LOCK = "certificates.json"
 TABLE = '[tool.dslgen]\nspecs = ["."]\n'
 """What keeps a project that the cache may lie in out of this."""
@@ -101,7 +103,7 @@ def certify(activation: Activation) -> Certificate:
     write_atomic(folder / f"{activation.name}.act", f"{show_activation(activation)}\n")
     here = str(Path(__file__).parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
-    command = [sys.executable, "-m", "dsl", "certify"]
+    command = [sys.executable, "-m", "dsl", "certify", "--samples", str(SAMPLES)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     found = known(activation)
     if found is None:  # With errors beyond their bounds the command fails, and there is a certificate.

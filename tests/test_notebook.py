@@ -22,7 +22,8 @@ def html(layer: Any) -> str:
     return str(bundle["text/html"])
 
 
-def test_formula_picture_and_certificate() -> None:
+def test_formula_picture_and_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "SAMPLES", 50)
     layer: Any = dsl.compile("max(1 - abs(x), 0)", name="bump")
     first = html(layer)
     assert "bump(x) = max(1 - abs(x), 0)" in first

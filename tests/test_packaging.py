@@ -65,7 +65,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """An environment with the wheel and what it requires, and nothing else."""
     folder = tmp_path_factory.mktemp("clean")
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        folder / "bin/python",
+        "--disable-pip-version-check",
+    ]
     run(*pip, "install", "-q", "--no-index", "--no-deps", wheel, cwd=folder)
     (core := folder / "core").mkdir()
     metadata = next(folder.glob("lib/*/site-packages/dslgen-*.dist-info/METADATA"))
