@@ -43,7 +43,7 @@ AFTER: Mapping[str, tuple[str, ...]] = {
 }
 """What may come after a word that no expression follows."""
 
-_OPERANDS = "xyz"
+_OPERANDS = "xyzuvw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +224,9 @@ def _code(text: str) -> str:
 
 def _call(name: str) -> str:
     """A function of the language as it is called."""
-    operands = {"r": iter(_OPERANDS), "b": iter("c")}
     row = OPS[name]
-    return f"{name}({', '.join(next(operands[sort]) for sort in row.sorts[: row.arity])})"
+    operands = iter(_OPERANDS)
+    return f"{name}({', '.join('c' if sort == 'b' else next(operands) for sort in row.sorts[: row.arity])})"
 
 
 def _builtin_text(name: str) -> str:

@@ -15,8 +15,9 @@ import pytest
 from lsprotocol import types as lsp
 from pygls.lsp.client import LanguageClient
 
-from dsl.editing import WORDS
+from dsl.editing import WORDS, Desk
 from dsl.format import format_text
+from dsl.ops import FUNCTIONS
 from dsl.outline import CLAUSES
 from dsl.project import check_text
 
@@ -204,6 +205,16 @@ def test_every_word_has_a_meaning() -> None:
     documented = (ROOT / "docs/language.md").read_text(encoding="utf-8")
     for word in WORDS:
         assert re.search(rf"`{word}\b|^\s*{word} |\b{word} ", documented, re.MULTILINE), word
+
+
+def test_every_function_can_be_told_and_offered(tmp_path: Path) -> None:
+    for name in FUNCTIONS:
+        file = tmp_path / "f.act"
+        desk = Desk(file, {file: f"f(x) = {name}("})
+        told = desk.tell(len("f(x) = "))
+        assert told is not None
+        assert told.text.startswith(f"```act\n{name}(")
+        assert name in {offer.word for offer in desk.offers(len("f(x) = "))}
 
 
 def test_without_pygls_a_message() -> None:
