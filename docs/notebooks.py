@@ -58,7 +58,7 @@ def displayed(source: str, names: dict[str, Any]) -> Iterator[str]:
 
 def shown(value: object) -> str:
     """A value as a notebook shows it: the richest form that it has."""
-    bundle = getattr(value, "_repr_mimebundle_", dict)()
+    bundle: dict[str, str] = getattr(value, "_repr_mimebundle_", dict)()
     html = bundle.get("text/html") or getattr(value, "_repr_html_", lambda: None)()
     svg = getattr(value, "_repr_svg_", lambda: None)()
     if html is None and svg is not None:
