@@ -214,6 +214,7 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     if re.fullmatch(r"[Ee]\d{4}", spec):
         _explain_code(spec.upper())
         return
+    _need("numpy", extra="certify")
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 

@@ -78,13 +78,16 @@ def outline(text: str) -> tuple[Entry, ...]:
 
 
 def word_at(text: str, at: int) -> Token | None:
-    """The word at a place, or directly before it.
+    """The word at a place, or directly before it; none in a dotted name, which is not of the language.
 
     >>> word_at("f(x) = relu(x)", 9).text
     'relu'
     """
-    words = (token for token in tokens_of(text) if token.kind == "word")
-    return next((token for token in words if stretch(token).touches(at)), None)
+    row = [token for token in tokens_of(text) if token.kind != "comment"]
+    for before, token, after in zip([None, *row], row, [*row[1:], None], strict=False):
+        if token.kind == "word" and stretch(token).touches(at):
+            return None if any(each and each.text == "." for each in (before, after)) else token
+    return None
 
 
 def stretch(token: Token) -> Stretch:

@@ -217,6 +217,17 @@ def test_every_function_can_be_told_and_offered(tmp_path: Path) -> None:
         assert name in {offer.word for offer in desk.offers(len("f(x) = "))}
 
 
+def test_dotted_names_and_comments_mean_nothing_here(tmp_path: Path) -> None:
+    file = tmp_path / "elu.act"
+    text = "elu(x) = x # an elu\n  reference torch.nn.functional.elu\n"
+    desk = Desk(file, {file: text})
+    for mark in ("an elu", "torch", ".elu"):
+        place = text.index(mark) + len(mark) - 1
+        assert desk.tell(place) is None, mark
+        assert desk.origin(place) is None, mark
+    assert desk.origin(1) is not None
+
+
 def test_without_pygls_a_message() -> None:
     code = (
         "import sys; from importlib import util; find = util.find_spec\n"

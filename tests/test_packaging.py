@@ -106,10 +106,14 @@ def test_an_installed_dslgen(place: Path, tmp_path: Path) -> None:
         run(dslgen, *command, cwd=project)
     run(dslgen, "show", "log_cosh", "--after", "target", cwd=project)
     run(dslgen, "check", "--error-format", "sarif", cwd=project)
+    run(dslgen, "explain", "E0101", cwd=project)
+    run(dslgen, "bench", "--plan", "plan.json", cwd=project)
+    run(dslgen, "emit", "--style", "hf-kernel", "-o", "hub", cwd=project)
     assert (project / "kernels/py.typed").exists()
     for command, extra in (
         (["certify"], "torch"),
         (["bench"], "torch"),
+        (["explain", "log_cosh"], "certify"),
         (["inspect", "--all"], "torch"),
         (["plot", "log_cosh", "-o", "a.png"], "torch"),
         (["lsp"], "lsp"),
