@@ -171,6 +171,7 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     """Measure what the lock file does not hold, at the parameters' defaults, and hold all to the bounds."""
     from dsl import assess
     from dsl.certificate import summary, table
+    from dsl.progress import Progress
 
     activations = _of_one_input(_project(paths).checked().activations, "certified")
     config = _config()
@@ -178,11 +179,16 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     wanted = assess.jobs(activations)
     missing = [job for job in wanted if not assess.is_current(job, lock.held, samples or 0)]
     if not check:
-        for step in assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs):
-            if sys.stderr.isatty():
-                click.echo(
-                    f"\r\033[K[{step.done}/{step.total}] {step.label}", err=True, nl=step.done == step.total
-                )
+        steps = assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs)
+        try:
+            with Progress() as progress:
+                for step in steps:
+                    progress.show(step.done, step.total, step.label)
+        except KeyboardInterrupt:
+            done = sum(assess.is_current(job, lock.held, samples or 0) for job in missing)
+            raise KeyboardInterrupt(
+                f"{done} of {len(missing)} certified, which {config.lock} keeps; run it again to go on"
+            ) from None
     current = [lock.held[job.activation.name] for job in wanted if assess.is_current(job, lock.held)]
     click.echo("\n\n".join(map(table, current)) if paths else summary(current))
     if check and missing:
@@ -208,6 +214,7 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     if re.fullmatch(r"[Ee]\d{4}", spec):
         _explain_code(spec.upper())
         return
+    _need("numpy", extra="certify")
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
@@ -468,6 +475,19 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> 
         _finish(f"{_files(len(changed))} of {len(files)} would change; run: dslgen fmt")
 
 
+@cli.command()
+@click.option("--stdio", is_flag=True, hidden=True, help="What editors say, and the only way there is.")
+def lsp(stdio: bool) -> None:
+    """Serve an editor by the Language Server Protocol, over standard input and output.
+
+    Findings as you type with their fixes, hover, completion, definitions, symbols, formatting.
+    """
+    _need("pygls", extra="lsp")
+    from dsl.lsp import serve
+
+    serve()
+
+
 STAGES: dict[str, Callable[[Activation], str]] = {
     "parse": lambda activation: _show_parsed(activation),
     "derive": lambda activation: _show_stage(activation, "derived"),
@@ -664,7 +684,9 @@ def _run(arguments: Sequence[str]) -> int:
 
     try:
         return _guarded(command, _error_format(arguments))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as stop:
+        said = stop.__cause__ if isinstance(stop, click.Abort) else stop  # click makes one of the other
+        click.echo(f"dslgen: stopped{f': {said}' if said and str(said) else ''}", err=True)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

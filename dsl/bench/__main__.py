@@ -48,6 +48,9 @@ def main() -> int:
     except NoDevice as error:
         print(f"dsl.bench: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"dsl.bench: stopped: {stop}", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
