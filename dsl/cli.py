@@ -496,19 +496,12 @@ def show(spec: str, stage: str, error_format: str) -> None:
 @_ERROR_FORMAT
 def list_(paths: tuple[Path, ...], error_format: str) -> None:
     """List definitions: name and parameters, formula, aliases, reference."""
-    from dsl.show import show_number
+    from dsl.show import show_parameters
 
     activations = _project(paths).checked().activations
     rows = []
     for activation in activations:
-        parameters = ", ".join(
-            (
-                parameter.name
-                if parameter.default is None
-                else f"{parameter.name}={show_number(parameter.default)}"
-            )
-            for parameter in activation.parameters
-        )
+        parameters = ", ".join(show_parameters(activation)).replace(" = ", "=")
         call = f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
         rows.append(
             (

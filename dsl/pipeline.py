@@ -10,7 +10,7 @@ a stabilised form is not a stable derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
@@ -50,8 +50,8 @@ class Stages:
 
 @dataclass(frozen=True)
 class JointStages:
-    """What each stage made of an activation of several inputs: the value, the derivatives by each input, and
-    the second derivatives by each pair of inputs.
+    """What each stage made of an activation of several variables, which are inputs and learnable parameters:
+    the value, the derivatives by each of them, and the second derivatives by each pair.
     """
 
     activation: Activation
@@ -62,8 +62,10 @@ class JointStages:
 
 
 def stages(activation: Activation) -> Stages | JointStages:
-    """Run every stage, whatever the number of inputs."""
-    return compile_joint(activation) if activation.joint else compile_activation(activation)
+    """Run every stage, whatever the inputs and parameters are."""
+    if activation.joint:
+        return compile_joint(activation)
+    return compile_learned(activation) if activation.learned else compile_activation(activation)
 
 
 def compile_activation(activation: Activation) -> Stages:
@@ -92,23 +94,50 @@ def compile_joint(activation: Activation) -> JointStages:
 
     What depends on one input alone is treated as an activation of that input is; see `separate`.
     """
+    treat, fired = _treatment(positive_parameters(activation))
+
+    def stable(exact: Expr) -> Expr:
+        return simplify(separate(exact, activation.inputs, treat))
+
+    return _compile_variables(activation, stable, fired)
+
+
+def compile_learned(activation: Activation) -> JointStages:
+    """Run every stage for an activation of one input with learnable parameters.
+
+    Parameters are names in every expression: each is made stable in the input, for whatever values they have.
+    """
+    treat, fired = _treatment(positive_parameters(activation))
+
+    def stable(exact: Expr) -> Expr:
+        return treat(exact, activation.input) if Symbol(activation.input) in set(postorder(exact)) else exact
+
+    return _compile_variables(activation, stable, fired)
+
+
+def _compile_variables(
+    activation: Activation, stable: Callable[[Expr], Expr], fired: Mapping[str, None]
+) -> JointStages:
+    """Run every stage for an activation with several things to take derivatives by.
+
+    `stable` makes expressions so, and `fired` then holds the rules that it used.
+    """
     derived = derive_joint(activation)
     simplified = simplify_all(derived)
-    treat, fired = _treatment(positive_parameters(activation))
     parameters = tuple(parameter.name for parameter in activation.parameters)
     stabilised = []
     for exact in simplified:
-        root = simplify(separate(exact, activation.inputs, treat))
+        root = stable(exact)
         for name in activation.inputs:
             root = propagate_nan(root, name) if Symbol(name) in set(postorder(exact)) else root
         stabilised.append(_within_domain(activation, root))
-    x, *others = activation.inputs
+    x, *others = activation.variables
     functions = [
         schedule(label, root, x, parameters, activation.names, tuple(others))
         for label, root in zip(activation.labels, stabilised, strict=True)
     ]
-    first = 1 + len(activation.inputs)
-    pairs = combinations_with_replacement(range(len(activation.inputs)), 2)
+    first = 1 + len(activation.variables)
+    pairs = combinations_with_replacement(range(len(activation.variables)), 2)
     curvatures = {
         pair: function
         for pair, function in zip(pairs, functions[first:], strict=True)
@@ -138,11 +167,11 @@ def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], d
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
-    """The value in core operations, the derivatives by each input, the second ones by each pair of them."""
+    """The value in core operations, the derivatives by each variable, the second ones by each pair of them."""
     body = lower(activation.body)
-    first = [simplify(derivative(body, name)) for name in activation.inputs]
+    first = [simplify(derivative(body, name)) for name in activation.variables]
     pairs = combinations_with_replacement(range(len(first)), 2)
-    return body, *first, *(derivative(first[a], activation.inputs[b]) for a, b in pairs)
+    return body, *first, *(derivative(first[a], activation.variables[b]) for a, b in pairs)
 
 
 def derive(activation: Activation) -> Triple:

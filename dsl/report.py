@@ -61,7 +61,7 @@ def summary(activation: Activation) -> str:
 
 def signature(activation: Activation) -> str:
     """The definition's left side, for example `elu(x; alpha)`."""
-    parameters = ", ".join(parameter.name for parameter in activation.parameters)
+    parameters = ", ".join(each.name for each in (*activation.learned, *activation.parameters))
     return f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
 
 
