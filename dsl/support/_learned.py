@@ -75,16 +75,20 @@ def channels_of(
     """The channels of this program's tiles: a column of them where `by_row`, else a row."""
     row, column = place(0, rows, columns, steps, by_row, height, width, wide)
     if by_row:
-        return (row % channels)[:, None]
-    return tl.minimum(column // inner, channels - 1)[None, :]
+        channel = (row % channels)[:, None]
+    else:
+        channel = tl.minimum(column // inner, channels - 1)[None, :]
+    return channel
 
 
 @triton.jit
 def load(pointer, like):
     """A parameter, in the precision in which elements of `like` are computed."""
     if like.dtype.element_ty == tl.float64:
-        return tl.load(pointer).to(tl.float64)
-    return tl.load(pointer).to(tl.float32)
+        value = tl.load(pointer).to(tl.float64)
+    else:
+        value = tl.load(pointer).to(tl.float32)
+    return value
 
 
 @triton.jit
