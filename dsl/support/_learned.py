@@ -26,7 +26,7 @@ from torch.compiler import is_compiling
 from triton.runtime import JITFunction
 
 from . import _launch, _runtime
-from ._joint import _narrowest, _slopes_of, _traced_function, _Value
+from ._joint import _as, _narrowest, _slopes_of, _traced_function, _Value
 from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _laid_out_as, _unsupported, _widened
 
 Formula = Callable[..., Tensor]
@@ -284,7 +284,6 @@ class LearnedOperator:
         self._interpreted = not self._run_value.jitted
         self._traced = _traced_function(name, formula, slopes)
         self.value, self.slopes = self._register(version)
-        self._sharded = False
 
     def __call__(self, x: Tensor, *arguments: Any, dim: int = 1) -> Tensor:
         """The activation of every element of `x`, whose channels lie along `dim`."""
@@ -304,7 +303,10 @@ class LearnedOperator:
         """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
         if all(_is_plain(each) for each in (x, *learned)):
             return self._evaluate(x, learned, numbers, dim)
-        self._meet(x)
+        if type(x).__name__ == "DTensor":
+            shards = self._shards(x, learned, dim)
+            y = self.compute(shards.local(x), shards.local_parameters(learned), numbers, dim)
+            return shards.whole(y, x)  # type: ignore[no-any-return]
         with torch._C._AutoDispatchBelowAutograd():
             result: Tensor = self.value(x, *learned, *numbers, dim)
             return result
@@ -321,7 +323,13 @@ class LearnedOperator:
         """The gradients that are wanted, of `x` and of each parameter, without a derivative of their own."""
         if all(_is_plain(each) for each in (grad, x, *learned)):
             return self._evaluate_slopes(grad, x, learned, numbers, dim, wanted)
-        self._meet(x)
+        if type(x).__name__ == "DTensor":
+            shards = self._shards(x, learned, dim)
+            local = (shards.local(grad), shards.local(x), shards.local_parameters(learned))
+            found = iter(self.compute_slopes(*local, numbers, dim, wanted))
+            whole = [shards.whole(next(found), x)] if wanted[0] else []
+            places = [place for place, want in enumerate(wanted[1:]) if want]
+            return whole + [shards.sums(next(found), place, learned[place]) for place in places]
         with torch._C._AutoDispatchBelowAutograd():
             result: list[Tensor] = self.slopes(grad, x, *learned, *numbers, dim, list(wanted))
             return result
@@ -387,7 +395,7 @@ class LearnedOperator:
         found: list[Tensor] = []
         for extent, p in zip(self.learned.values(), learned, strict=True):
             p = p.to(dtype)
-            if extent == "channel" and p.numel() > 1:
+            if extent == "channel" and p.numel() != 1:
                 shape = [1] * x.dim()
                 shape[dim] = p.numel()
                 found.append(p.reshape(shape))
@@ -416,7 +424,7 @@ class LearnedOperator:
         for extent, p, want in zip(self.learned.values(), learned, wanted[1:], strict=True):
             if not want:
                 continue
-            if extent == "channel" and p.numel() > 1:
+            if extent == "channel" and p.numel() != 1:
                 others = [d for d in range(x.dim()) if d != dim % x.dim()]
                 whole = next(found)
                 total = whole.sum(others) if others else whole
@@ -519,7 +527,7 @@ class LearnedOperator:
         self._check(x, learned, dim)
         y = torch.empty_like(x)
         if not self._has_kernel(x):
-            return y.copy_(self._formula(_widened(x), *self._entries(x, learned, dim), *numbers))
+            return _as(y, self._formula(_widened(x), *self._entries(x, learned, dim), *numbers), (x,))
         if x.numel():
             channels, contiguous = self._contiguous(learned)
             plan = _plan(x.numel(), channels, _run(y, channels, dim))
@@ -545,7 +553,7 @@ class LearnedOperator:
             for formula, want in zip(self._slope_formulas, self._by_entry(wanted), strict=True)
             if want
         )
-        first = [torch.empty_like(x).copy_(next(found))] if wanted[0] else []
+        first = [_as(torch.empty_like(x), next(found), (grad,))] if wanted[0] else []
         return first + self._gathered(found, x, learned, dim, [False, *wanted[1:]])
 
     def _launch_slopes(
@@ -572,7 +580,7 @@ class LearnedOperator:
             self.learned.values(), learned, partials, wanted[1:], strict=True
         ):
             if want:
-                by_channel = extent == "channel" and p.numel() > 1
+                by_channel = extent == "channel" and p.numel() != 1
                 total = partial.sum((0, 1, 3)) if by_channel else _of_all(partial, extent)
                 found.append(total.reshape(p.shape).to(p.dtype))
         return found
@@ -598,14 +606,11 @@ class LearnedOperator:
     def _has_kernel(self, x: Tensor) -> bool:
         return x.is_cuda or x.is_xpu or (self._interpreted and x.is_cpu)
 
-    def _meet(self, x: Tensor) -> None:
-        """Tell DTensor the operators' rule, once, when the first DTensor comes."""
-        if self._sharded or type(x).__name__ != "DTensor":
-            return
-        from . import _sharding
+    def _shards(self, x: Tensor, learned: tuple[Tensor, ...], dim: int) -> Any:
+        from ._sharding import Sharded
 
-        _sharding.register_learned(self.value, self.slopes, tuple(self.learned.values()), self._parameters)
-        self._sharded = True
+        by_channel = [extent == "channel" for extent in self.learned.values()]
+        return Sharded(self.name, x, learned, by_channel, dim)
 
 
 def _channels(x: Tensor, dim: int) -> int:
