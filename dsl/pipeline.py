@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 
-from dsl.activation import Activation
+from dsl.activation import Activation, known_defaults
 from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder
 from dsl.ops import where
@@ -23,7 +23,8 @@ from dsl.program import JointProgram, Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
-from dsl.rewrite.guard import propagate_nan, settle_ends, settle_zero
+from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_zero
+from dsl.rewrite.parameters import stable_in
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.roots import patch_elsewhere
 from dsl.rewrite.rules import RULES
@@ -107,10 +108,24 @@ def compile_learned(activation: Activation) -> JointStages:
 
     Parameters are names in every expression: each is made stable in the input, for whatever values they have.
     """
-    treat, fired = _treatment(positive_parameters(activation))
+    positive = positive_parameters(activation)
+    usual = tuple(known_defaults(activation).items())
+    fired: dict[str, None] = {}
+
+    @cache
+    def own(exact: Expr, name: str) -> Expr:
+        stable = stabilise(exact, name, positive)
+        fired.update(dict.fromkeys(stable.rules))
+        return stable.value
+
+    @cache
+    def treat(exact: Expr, known: frozenset[str]) -> Expr:
+        stable = stabilise(exact, activation.input, known)
+        fired.update(dict.fromkeys(stable.rules))
+        return _settle(stable.value, exact, activation.input, Freedom(known, usual))
 
     def stable(exact: Expr) -> Expr:
-        return treat(exact, activation.input) if Symbol(activation.input) in set(postorder(exact)) else exact
+        return stable_in(exact, activation.input, positive, treat, own)
 
     return _compile_variables(activation, stable, fired)
 
@@ -205,10 +220,10 @@ def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     return _within_domain(activation, root)
 
 
-def _settle(root: Expr, exact: Expr, input: str) -> Expr:
-    """A stabilised expression, right at the ends of the line and at zero."""
+def _settle(root: Expr, exact: Expr, input: str, freedom: Freedom | None = None) -> Expr:
+    """A stabilised expression, right at the ends of the line and at zero; `freedom` is as in `settle_ends`."""
     root = patch_far(root, exact, input)
-    root = settle_ends(root, exact, input)
+    root = settle_ends(root, exact, input, freedom)
     root = settle_tails(root, exact, input)
     root = patch_at_zero(root, exact, input)
     root = patch_elsewhere(root, exact, input)
