@@ -20,7 +20,7 @@ _ALGEBRA = frozenset(
 )
 """What may stand in a function whose normal form is worth no more than the function itself."""
 
-_MOST = 6
+_MOST = 4
 """So many names, and a quotient of polynomials with coefficients of their own is better left as it is."""
 
 _GROWTH = 2
@@ -98,14 +98,37 @@ def _is_whole_power(node: Expr) -> bool:
 
 
 def _hidden(root: Expr, x: Expr) -> dict[Symbol, Expr]:
-    """The functions of parameters alone that are more than arithmetic, by the symbols that replace them."""
+    """What stands for one parameter, by the symbols that replace it.
+
+    That is functions of parameters that are more than arithmetic, and sums of parameters that occur in no other way.
+    """
+    free = _free(root, x)
+    found = dict.fromkeys(each for node in free for each in _functions(node))
+    names, taken = _names(), set(symbols(root))
+    hidden = {Symbol(next(name for name in names if name not in taken)): node for node in found}
+    shown = substitute(root, {node: symbol for symbol, node in hidden.items()})
+    for node in dict.fromkeys(each for node in _free(shown, x) for each in _sums(node)):
+        symbol = Symbol(next(name for name in names if name not in taken))
+        replaced = substitute(shown, {node: symbol})
+        if not set(symbols(node)) & set(symbols(replaced)):
+            shown, hidden[symbol] = replaced, substitute(node, dict(hidden))
+    return hidden
+
+
+def _free(root: Expr, x: Expr) -> list[Expr]:
+    """The largest parts of an expression that do not depend on the input."""
     inside = _depends(root, x)
-    largest: dict[Expr, None] = {}
-    for node in postorder(root):
-        if inside[node]:
-            largest.update((each, None) for arg in node.args if not inside[arg] for each in _functions(arg))
-    taken, names = set(symbols(root)), _names()
-    return {Symbol(next(name for name in names if name not in taken)): node for node in largest}
+    return list(dict.fromkeys(arg for node in postorder(root) if inside[node] for arg in node.args if not inside[arg]))
+
+
+def _sums(root: Expr) -> Iterator[Expr]:
+    """The sums of several parameters in an expression of parameters, the largest first."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if is_op(node, "add", "sub") and len(symbols(node)) > 1:
+            yield node
+        stack.extend(reversed(node.args))
 
 
 def _functions(root: Expr) -> Iterator[Expr]:
