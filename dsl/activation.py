@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations_with_replacement
 from typing import Literal
 
-from dsl.expr import Expr
+from dsl.expr import Expr, Symbol, substitute
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,33 @@ class Activation:
         """The input of an activation that has one."""
         (name,) = self.inputs
         return name
+
+
+def as_numbers(activation: Activation) -> Activation:
+    """The activation with a plain parameter in the place of each value of a learnable one.
+
+    Values of a vector `a` are called `a_0`, `a_1` and so on, with an underscore more where that is taken.
+    """
+    taken = {*activation.inputs, *(each.name for each in activation.parameters)}
+    names: dict[Expr, Expr] = {}
+    values = known_defaults(activation)
+    parameters = []
+    for entry in activation.variables[len(activation.inputs) :]:
+        name = re.sub(r"\W+", "_", entry).strip("_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[Symbol(entry)] = Symbol(name)
+        parameters.append(Parameter(name, values.get(entry)))
+    return replace(
+        activation,
+        learned=(),
+        parameters=(*parameters, *activation.parameters),
+        body=substitute(activation.body, names),
+        names={substitute(node, names): name for node, name in activation.names.items()},
+        requires=tuple(substitute(each, names) for each in activation.requires),
+        domain=None if activation.domain is None else substitute(activation.domain, names),
+    )
 
 
 def known_defaults(activation: Activation) -> dict[str, Fraction]:
