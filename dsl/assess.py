@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dsl import certificate as certificates
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.build import BuildError, code_digest
 from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
 from dsl.errors import SpecErrors
 from dsl.files import read_text, write_atomic
 from dsl.parallel import ending, interrupts_kept
+from dsl.program import Program
 from dsl.settings import Setting, settings
 
 Function = Callable[[Any], Any]
@@ -106,7 +107,7 @@ def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
     Raises `BuildError` for one whose `require` clauses no values were found to keep.
     """
     for each in activations:
-        if not settings(each):
+        if not settings(as_numbers(each)):
             raise BuildError(
                 f"{each.path}: '{each.name}' cannot be certified: no parameters were found that "
                 "`require` allows; give them defaults"
@@ -115,12 +116,13 @@ def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
 
 
 def _job(activation: Activation) -> Job:
-    from dsl.pipeline import compile_activation
+    from dsl.pipeline import stages
     from dsl.targets import render
 
     try:
-        program = compile_activation(activation).program
-        return Job(activation, render(activation, program), code_digest(activation, program))
+        program = stages(activation).program
+        digest = code_digest(activation, program) if isinstance(program, Program) else ""
+        return Job(activation, render(activation, program), digest)
     except SpecErrors:
         raise
     except Exception as error:

@@ -23,7 +23,7 @@ from dsl.activation import Activation
 from dsl.certificate import KINDS, Certificate
 from dsl.config import ConfigError
 from dsl.files import read_text
-from dsl.show import show_number
+from dsl.show import show_parameters
 
 SHOWN = ("float32", "bfloat16")
 """The types whose errors a table has room for."""
@@ -108,10 +108,7 @@ def entries(
 
 
 def _call(activation: Activation) -> str:
-    parameters = ", ".join(
-        each.name if each.default is None else f"{each.name}={show_number(each.default)}"
-        for each in activation.parameters
-    )
+    parameters = ", ".join(show_parameters(activation)).replace(" = ", "=")
     return f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
 
 

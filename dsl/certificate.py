@@ -41,6 +41,7 @@ FORMAT = 1
 """The version of the lock file's layout."""
 NOT_CERTIFIED = "Not certified: run `dslgen certify`."
 JOINT_NOT_CERTIFIED = "Not certified: errors are measured for activations of one input."
+LEARNED_NOT_CERTIFIED = "Not certified: errors are measured for activations without learnable parameters."
 
 
 class LockError(Exception):

@@ -173,7 +173,7 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl.certificate import summary, table
     from dsl.progress import Progress
 
-    activations = _of_one_input(_project(paths).checked().activations, "certified")
+    activations = _without_learned(_project(paths).checked().activations, "certified")
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
@@ -283,12 +283,13 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
+    from dsl.activation import as_numbers
     from dsl.curves import CurveError, panels
     from dsl.files import write_atomic
     from dsl.plot import describe, draw
 
     try:
-        found = panels(activation, low, high, dtype)
+        found = panels(as_numbers(activation), low, high, dtype)
     except CurveError as error:
         raise click.ClickException(str(error)) from None
     write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
@@ -324,7 +325,7 @@ def bench(
     from dsl.bench.plan import write_plan
 
     config = _config()
-    cases = make_plan(_of_one_input(_project(paths).checked().activations, "timed"))
+    cases = make_plan(_without_learned(_project(paths).checked().activations, "timed"))
     if plan is not None:
         write_plan(cases, plan)
         return
@@ -613,6 +614,14 @@ def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Acti
     if joint:
         click.echo(f"of several inputs, and therefore not {done}: {', '.join(joint)}", err=True)
     return [each for each in activations if not each.joint]
+
+
+def _without_learned(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
+    """Those of one input without learnable parameters; the others are named on stderr."""
+    learned = [each.name for each in activations if each.learned]
+    if learned:
+        click.echo(f"with learnable parameters, and therefore not {done}: {', '.join(learned)}", err=True)
+    return [each for each in _of_one_input(activations, done) if not each.learned]
 
 
 def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
