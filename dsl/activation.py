@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
+from typing import Literal
 
 from dsl.expr import Expr
 
@@ -37,11 +38,16 @@ class Bound:
     backward: Fraction | None = None
 
 
+Layout = Literal["", "halves", "interleaved"]
+"""How one tensor holds several: one after the other, or in turns; empty where none does."""
+
+
 @dataclass(frozen=True)
 class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
-    `body` is over `Symbol`s of inputs and parameters only. `names` says which subexpressions the author (or
+    `body` is over `Symbol`s of inputs and parameters only; `others` are the outputs beside it. `packed` says
+    how a tensor may hold all inputs, `concat` how one holds all outputs. `names` says which subexpressions the author (or
     the definition that was called) gave a name, in order; the generated code uses these names.
     """
 
@@ -58,12 +64,20 @@ class Activation:
     requires: tuple[Expr, ...] = ()
     accuracy: Bound = Bound()
     aliases: tuple[str, ...] = ()
+    others: tuple[Expr, ...] = ()
+    packed: Layout = ""
+    concat: Layout = ""
     path: str = ""
 
     @property
+    def outputs(self) -> tuple[Expr, ...]:
+        """All outputs, of which most activations have one."""
+        return (self.body, *self.others)
+
+    @property
     def joint(self) -> bool:
-        """Whether there are several inputs."""
-        return len(self.inputs) > 1
+        """Whether there are several inputs or several outputs."""
+        return len(self.inputs) > 1 or bool(self.others)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -72,7 +86,10 @@ class Activation:
             return "value", "gradient", "curvature"
         first = [f"gradient_{name}" for name in self.inputs]
         second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(self.inputs, 2)]
-        return "value", *first, *second
+        one = ("value", *first, *second)
+        if not self.others:
+            return one
+        return tuple(f"{label}_{number}" for number, _ in enumerate(self.outputs, 1) for label in one)
 
     @property
     def input(self) -> str:

@@ -43,9 +43,15 @@ def _document(activation: Activation, sections: Iterable[tuple[str, str]]) -> st
 
 def joint_header(activation: Activation, program: JointProgram) -> str:
     """The docstring's text for an activation of several inputs, for which there are no certificates yet."""
-    titles = ("value", *(f"derivative by {name}" for name in activation.inputs))
-    functions = (program.forward, *program.gradients)
-    formulas = "\n\n".join(map(_equations, titles, functions))
+    formulas = "\n\n".join(
+        _equations(title + (f" of output {number}" if activation.others else ""), function)
+        for number, output in enumerate(program.outputs, 1)
+        for title, function in zip(
+            ("value", *(f"derivative by {name}" for name in activation.inputs)),
+            (output.forward, *output.gradients),
+            strict=True,
+        )
+    )
     sections = (
         ("Method", formulas),
         ("Rewrites", rewrites(program)),

@@ -229,6 +229,11 @@ def _fold(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
 
 def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
     """The callee's body with its input and its parameters replaced by what the call gives."""
+    if callee.others:
+        count = len(callee.outputs)
+        help_ = "call definitions of one output, or write its formula out"
+        scope.note("E0112", f"'{node.text}' gives {count} numbers where one is expected", node.span, help_)
+        return None
     slots = [*callee.inputs, *(parameter.name for parameter in callee.parameters)]
     positional = len(operands) - len(node.keywords)
     if not len(callee.inputs) <= positional <= len(slots):

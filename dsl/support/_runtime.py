@@ -75,7 +75,8 @@ def warmup(
     of more than 2^31 elements. Raises TypeError for what is no activation of this package.
     """
     home = activation.__module__ if hasattr(activation, "__module__") else ""
-    operator: Any = getattr(sys.modules.get(home), "_operator", None)
+    module = sys.modules.get(home)
+    operator: Any = getattr(module, "_packing", getattr(module, "_operator", None))
     if not hasattr(operator, "warmup"):
         raise TypeError(f"warmup(): {activation!r} is no activation of this package")
     operator.warmup(torch.device(device), dtype)

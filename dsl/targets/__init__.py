@@ -14,7 +14,7 @@ from dsl.activation import Activation
 from dsl.program import JointProgram, Program
 from dsl.targets import package
 
-SUPPORT = ("_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
+SUPPORT = ("_joint.py", "_launch.py", "_math.py", "_packed.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
 
 
