@@ -21,7 +21,7 @@ from torch._C import _are_functorch_transforms_active as _transforms_active
 from torch.autograd import Function, forward_ad
 from torch.compiler import is_compiling
 
-from . import _launch, _runtime
+from . import _runtime
 from ._launch import COUNTS, Launcher
 from ._runtime import _COMPUTE, _batch_first, _in_one_transform, _is_plain, _unsupported, _widened
 
@@ -30,34 +30,12 @@ Formula = Callable[..., Tensor]
 Tensors = tuple[Tensor, ...]
 Parameters = tuple[float, ...]
 
-FLAT, BY_ELEMENT, BY_RUN = range(3)
-"""How a kernel finds its elements: all tensors are alike; a row and a column for each; for each run of 16."""
-
-_RUN = tl.constexpr(16)
-
 
 @triton.jit
-def places(start, columns, tile: tl.constexpr, wide: tl.constexpr, strided: tl.constexpr):
-    """This program's elements, and their rows and columns in a matrix of so many columns.
-
-    Where 16 divides the columns, a division serves a run of 16 elements, all of which lie in one row: then
-    what is returned has a dimension for the runs and one for what is in them.
-    """
-    if strided == 2:
-        first = start + _launch.tile_offsets(0, tile // _RUN, wide) * _RUN
-        within = tl.arange(0, _RUN)[None, :]
-        return first[:, None] + within, (first // columns)[:, None], (first % columns)[:, None] + within
-    i = _launch.tile_offsets(start, tile, wide)
-    if strided == 1:
-        return i, i // columns, i % columns
-    return i, i, i
-
-
-@triton.jit
-def offsets(i, row, column, row_stride, column_stride, strided: tl.constexpr):
-    """Where an element of a matrix lies in memory of these strides; `strided` says whether it has them."""
+def offsets(i, columns, row, column, strided: tl.constexpr):
+    """Where element `i` of a matrix with so many columns lies in memory of these strides."""
     if strided:
-        i = row.to(tl.int64) * row_stride + column.to(tl.int64) * column_stride
+        i = (i // columns).to(tl.int64) * row + (i % columns).to(tl.int64) * column
     return i
 
 
@@ -406,26 +384,25 @@ class JointOperator:
             inputs = tuple(_in_order_of(like, x, scattered) for x in inputs)
             walk = _walk(like, (*inputs, *outputs), scattered)
             assert walk is not None, "what lies in one order is a matrix"
-        columns, strides = walk
-        how = FLAT if not columns else BY_ELEMENT if columns % _RUN.value else BY_RUN
         tensors = (*inputs, *outputs)
-        kinds = tuple((stride == 1, stride % 16 == 0, stride >= 2**31) for stride in (columns, *strides))
-        spread = scattered and how != FLAT
-        key = (kernel, choices, kinds, how, spread, *(x.dtype for x in tensors))
+        strided = any(walk)
+        kinds = tuple((stride == 1, stride % 16 == 0, stride >= 2**31) for stride in walk)
+        spread = scattered and strided
+        key = (kernel, choices, kinds, strided, spread, *(x.dtype for x in tensors))
         launcher = self._launchers.get(key)
         if launcher is None:
             launcher = self._launchers[key] = Launcher(kernel)
-        launcher(tensors, (*parameters, columns, *strides, how, spread, *choices))
+        launcher(tensors, (*parameters, *walk, strided, spread, *choices))
 
 
-def _walk(like: Tensor, tensors: Tensors, scattered: bool) -> tuple[int, tuple[int, ...]] | None:
+def _walk(like: Tensor, tensors: Tensors, scattered: bool) -> tuple[int, ...] | None:
     """How tensors are visited in the order of the memory of one, as matrices of so many columns.
 
     Returns the number of columns and each tensor's strides by row and by column, all 0 where every tensor is
     dense and lies as `like` does, and None where a matrix does not do. `like` is dense, unless `scattered`.
     """
     order = like.stride()
-    flat = 0, (0,) * (2 * len(tensors))
+    flat = (0,) * (1 + 2 * len(tensors))
     if not scattered and all(x.stride() == order for x in tensors):
         return flat
     sizes = like.shape
@@ -444,7 +421,7 @@ def _walk(like: Tensor, tensors: Tensors, scattered: bool) -> tuple[int, tuple[i
     rows = merged[0][1] if len(merged) > 1 else nothing
     if len(merged) <= 1 and set(within) <= {1}:
         return flat
-    return columns, tuple(stride for pair in zip(rows, within, strict=True) for stride in pair)
+    return columns, *(stride for pair in zip(rows, within, strict=True) for stride in pair)
 
 
 def _in_order_of(like: Tensor, x: Tensor, scattered: bool) -> Tensor:

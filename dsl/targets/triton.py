@@ -185,16 +185,16 @@ def joint_kernel(
         "@triton.jit",
         f"def {name}({', '.join(signature)}, start, n, {_CHOICES}):",
         f'    """{summary}"""',
-        "    i, row, column = _joint.places(start, columns, tile, wide, strided)",
+        "    i = _launch.tile_offsets(start, tile, wide)",
     ]
     for each in loaded:
-        place = f"_joint.offsets(i, row, column, {each}_row, {each}_column, strided)"
+        place = f"_joint.offsets(i, columns, {each}_row, {each}_column, strided)"
         lines.append(f"    {each} = _launch.widen(tl.load({each}_ptr + {place}, mask=i < n))")
     lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
     given = "".join(f"{each}, " for each in (*inputs, *parameters))
     values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given}fast)" for row in callees]
     for position, (each, value) in enumerate(zip(stored, values, strict=True)):
-        place = f"_joint.offsets(i, row, column, {each}_row, {each}_column, scattered)"
+        place = f"_joint.offsets(i, columns, {each}_row, {each}_column, scattered)"
         store = f"tl.store({each}_ptr + {place}, {value}, mask=i < n)"
         lines += [f"    if {wanted[position]}:", f"        {store}"] if gradient else [f"    {store}"]
     return "\n".join(lines) + "\n"
@@ -272,7 +272,7 @@ _SHARED_NAMES = {"start", "n", "tile", "wide", "i", "_launch"}
 
 _KERNEL_NAMES = RESERVED | _SHARED_NAMES | {"grad_ptr", "x_ptr", "out_ptr", "x", "grad"}
 
-_JOINT_NAMES = {"columns", "row", "column", "strided", "scattered", "_joint"}
+_JOINT_NAMES = {"columns", "strided", "scattered", "_joint"}
 """What the kernels of several inputs have for themselves besides."""
 
 _PAIRS_NAMES = {"inputs_ptr", "d_inputs_ptr", "outs_ptr", "grads_ptr", "_packed"}
