@@ -53,6 +53,13 @@ GATES: dict[str, Callable[..., Tensor]] = {
     "geglu_tanh": lambda x, gate: x * functional.gelu(gate, approximate="tanh"),
     "swiglu": lambda gate, up: functional.silu(gate) * up,
     "swiglu_oai": _oai,
+    "swiglu_step": lambda gate, up: functional.silu(gate).clamp(max=7.0) * up.clamp(-7.0, 7.0),
+    "fatrelu_and_mul": lambda gate, up: functional.threshold(gate, 0.01, 0.0) * up,
+    "gtu": lambda x, gate: torch.tanh(x) * torch.sigmoid(gate),
+    "relu2_and_mul": lambda gate, up: functional.relu(gate).square() * up,
+    "seglu": lambda gate, up: functional.selu(gate) * up,
+    "mish_glu": lambda gate, up: functional.mish(gate) * up,
+    "dual_relu": lambda a, b: functional.relu(a) - functional.relu(b),
 }
 PLAIN: dict[str, Callable[..., Tensor]] = {
     **GATES,
@@ -81,7 +88,7 @@ SHAPES = (
 def acts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     folder = tmp_path_factory.mktemp("joint")
     (folder / "odd.act").write_text(ODD)
-    shipped = [ROOT / "specs" / name for name in ("gates.act", "gated_linear.act")]
+    shipped = [ROOT / "specs" / name for name in ("gates.act", "gated_linear.act", "exponential_units.act")]
     build([*shipped, folder / "odd.act"], folder / "joined")
     sys.path.insert(0, str(folder))
     try:
@@ -224,13 +231,13 @@ def test_in_the_interpreter() -> None:
 def test_kernels_read_strided_inputs_in_place(acts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[Tensor] = []
     joint = importlib.import_module(f"{acts.__name__}._joint")
-    copy = joint._laid_out_as
+    copy = joint._in_order_of
 
-    def watched(like: Tensor, x: Tensor) -> Tensor:
+    def watched(like: Tensor, x: Tensor, scattered: bool) -> Tensor:
         copied.append(x)
-        return copy(like, x)  # type: ignore[no-any-return]
+        return copy(like, x, scattered)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(joint, "_laid_out_as", watched)
+    monkeypatch.setattr(joint, "_in_order_of", watched)
     for what, a, b in layouts(torch.float32):
         copied.clear()
         acts.swiglu(a, b)
@@ -395,8 +402,8 @@ def test_exported_programs_need_nothing_of_the_package(acts: ModuleType) -> None
 
 def test_modules(acts: ModuleType) -> None:
     layer = acts.SwiGLUOAI(limit=3.0)
-    assert repr(layer) == "SwiGLUOAI(alpha=1.702, limit=3.0)"
-    assert repr(acts.SwiGLU()) == "SwiGLU()"
+    assert repr(layer) == "SwiGLUOAI(alpha=1.702, limit=3.0, dim=-1)"
+    assert repr(acts.SwiGLU()) == "SwiGLU(dim=-1)"
     gate, up = normal((2, 3), torch.float32, 0), normal((3,), torch.float32, 1)
     close(layer(gate, up), acts.swiglu_oai(gate, up, limit=3.0), 0)
     close(functional_call(acts.SwiGLU(), {}, (gate, up)), GATES["swiglu"](gate, up), 1e-6)

@@ -23,7 +23,7 @@ from torch.compiler import is_compiling
 
 from . import _runtime
 from ._launch import COUNTS, Launcher
-from ._runtime import _COMPUTE, _batch_first, _in_one_transform, _is_plain, _unsupported, _widened
+from ._runtime import _COMPUTE, _batch_first, _batched, _in_one_transform, _is_plain, _unsupported, _widened
 
 Formula = Callable[..., Tensor]
 
@@ -111,6 +111,10 @@ class JointOperator:
         self, grads: Tensors, inputs: Tensors, parameters: Parameters, wanted: Sequence[bool]
     ) -> list[Tensor]:
         """The sums of grads times the derivatives by the wanted inputs, without derivatives of their own."""
+        if _batched():  # PyTorch loops over what an operator returns, but not over a list
+            wide, factors = tuple(map(_widened, inputs)), tuple(map(_widened, grads))
+            places = (place for place, want in enumerate(wanted) if want)
+            return [self._slope(at, factors, wide, parameters).to(inputs[at].dtype) for at in places]
         if all(_is_plain(x) for x in (*grads, *inputs)):
             return self.evaluate_slopes(grads, inputs, parameters, wanted)
         with torch._C._AutoDispatchBelowAutograd():

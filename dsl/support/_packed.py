@@ -20,7 +20,7 @@ from torch.compiler import is_compiling
 from . import _launch
 from ._joint import JointOperator, Parameters, Tensors, _model, _narrowest, slopes_of
 from ._launch import COUNTS, Launcher
-from ._runtime import _is_plain
+from ._runtime import _batched, _is_plain
 
 
 @triton.jit
@@ -68,18 +68,21 @@ class Packing:
         self.packed, self.concat = packed, concat
         self._pairs = [Launcher(kernel) for kernel in pairs or ()]
 
-    def __call__(self, inputs: tuple[Tensor | None, ...], parameters: Parameters, dim: int) -> Any:
+    def __call__(self, inputs: tuple[Tensor | int | None, ...], parameters: Parameters, dim: int) -> Any:
         """The activation of all inputs, or of the first alone, which holds them all along `dim`.
 
+        A number in the place of the second input is `dim`, for calls like `torch.nn.functional.glu(x, 1)`.
         Raises TypeError for some inputs and not all, RuntimeError for a size along `dim` that is no multiple
         of the number of inputs and for a packed tensor without dimensions, IndexError for a dimension that is
         not there, and what the operator raises.
         """
-        tensors = tuple(x for x in inputs if x is not None)
-        if len(tensors) not in (1 if self.packed else len(inputs), len(inputs)) or inputs[0] is None:
+        if self.packed and isinstance(inputs[1], int):
+            dim, inputs = inputs[1], (inputs[0], None, *inputs[2:])
+        tensors: Tensors = tuple(x for x in inputs if x is not None)  # type: ignore[misc]
+        if inputs[0] is None or len(tensors) not in ((1, len(inputs)) if self.packed else (len(inputs),)):
             raise TypeError(f"{self.name}(): expected {len(inputs)} tensors or one that holds them")
         for x in tensors:
-            self._check(x)
+            self.operator.check(x)
         if len(tensors) == len(inputs) and not self.concat:
             return self.operator(*tensors, *parameters)
         if len(tensors) < len(inputs):
@@ -97,14 +100,6 @@ class Packing:
             results = self.compute(tensors, parameters, dim)
         rounded = tuple(y if y.dtype is dtype else y.to(dtype) for y in results)
         return rounded if len(rounded) > 1 else rounded[0]
-
-    def _check(self, x: Any) -> None:
-        if isinstance(x, int):
-            raise TypeError(
-                f"{self.name}(): arguments must be Tensors, not {type(x).__name__}; write dim={x} for the "
-                "dimension along which a tensor holds several"
-            )
-        self.operator.check(x)
 
     def _checked(self, x: Tensor, dim: int) -> int:
         """A dimension from 0 that divides into the inputs, or an error like those of torch.nn.functional.glu."""
@@ -160,7 +155,7 @@ class Packing:
         inputs = split(tensors[0], self.packed, operator.inputs, dim) if whole else tensors
         outer = split(grads[0], self.concat, len(operator.outputs), dim) if self.concat else grads
         every = (True,) * operator.inputs if whole else wanted
-        if torch.is_grad_enabled() or not all(_is_plain(x) for x in (*grads, *tensors)):
+        if torch.is_grad_enabled() or _batched() or not all(_is_plain(x) for x in (*grads, *tensors)):
             found = iter(slopes_of(operator, parameters, every, *outer, *inputs))
             if whole:
                 return (join(tuple(found), self.packed, dim),)
@@ -204,14 +199,17 @@ def split(x: Tensor, layout: str, count: int, dim: int) -> Tensors:
     """The tensors that one holds along a dimension, as views."""
     if layout == "halves":
         return tuple(x.chunk(count, dim))
-    return tuple(x.unflatten(dim, (x.size(dim) // count, count)).unbind(dim + 1))
+    apart = (*x.shape[:dim], x.size(dim) // count, count, *x.shape[dim + 1 :])
+    return tuple(x.view(apart).unbind(dim + 1))
 
 
 def join(parts: Tensors, layout: str, dim: int) -> Tensor:
     """The tensor that holds others along a dimension."""
     if layout == "halves":
         return torch.cat(parts, dim)
-    return torch.stack(parts, dim + 1).flatten(dim, dim + 1)
+    sizes = parts[0].shape
+    joined = (*sizes[:dim], sizes[dim] * len(parts), *sizes[dim + 1 :])
+    return torch.stack(parts, dim + 1).reshape(joined)
 
 
 def _holding(parts: Tensors, count: int, dim: int) -> Tensor:

@@ -219,6 +219,7 @@ def _about(activation: Activation) -> str:
         way = _LAYOUTS[activation.packed]
         only = activation.inputs[0]
         said.append(f"`{only}` alone may hold all inputs along `dim`, {way}; its gradient does so too.")
+        said.append(f"`{activation.inputs[1]}` may be that dimension.")
     if activation.concat:
         way = _LAYOUTS[activation.concat]
         said.append(f"The result holds the {len(activation.outputs)} outputs along `dim`, {way}.")
@@ -257,9 +258,15 @@ def _signature(activation: Activation) -> str:
 
 
 def _declared(activation: Activation) -> str:
-    first, *others = activation.inputs
-    later = "Tensor | None = None" if activation.packed else "Tensor"
-    return ", ".join([f"{first}: Tensor", *(f"{name}: {later}" for name in others)])
+    optional = "Tensor | None = None" if activation.packed else "Tensor"
+    second = "Tensor | int | None = None" if activation.packed else "Tensor"
+    kinds = ("Tensor", second, *(optional for _ in activation.inputs[2:]))
+    return ", ".join(f"{name}: {kind}" for name, kind in zip(activation.inputs, kinds, strict=False))
+
+
+def _tensors(activation: Activation) -> str:
+    """The inputs as a module's `forward` takes them."""
+    return _declared(activation).replace(" | int", "")
 
 
 def _class(activation: Activation) -> str:
@@ -294,7 +301,7 @@ def _class(activation: Activation) -> str:
         lines.append("")
     passed = layout.passed_on(activation, "self.") + (", dim=self.dim" if _in_one(activation) else "")
     lines += [
-        f"    def forward(self, {_declared(activation)}) -> {_returned(activation)}:",
+        f"    def forward(self, {_tensors(activation)}) -> {_returned(activation)}:",
         '        """The activation of every element."""',
         f"        return {itself}({', '.join(activation.inputs)}{passed})",
     ]
