@@ -438,12 +438,38 @@ def test_what_is_refused(acts: ModuleType) -> None:
         operator(acts, "swiglu").slopes(torch.ones(3), x, x, [True, True])
 
 
-def test_distributed_tensors_are_refused(acts: ModuleType) -> None:
-    class DTensor(torch.Tensor):
-        pass
+@compiled
+def test_distributed_tensors(acts: ModuleType) -> None:
+    """Shards stay shards; the gradient of what is on every device and was broadcast is a partial sum."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+    from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    with pytest.raises(NotImplementedError, match=r"swiglu: .* do not take DTensors; use their to_local\(\)"):
-        operator(acts, "swiglu")(torch.ones(3).as_subclass(DTensor), torch.ones(3))
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        gate, up, bias = (normal(shape, torch.float32, i) for i, shape in enumerate([(4, 6), (4, 6), (6,)]))
+        for placement in (Shard(0), Replicate()):
+            x = DTensor.from_local(gate, mesh, [placement]).requires_grad_()
+            for other, like, partial in ((up, placement, placement), (bias, Replicate(), Partial())):
+                y = DTensor.from_local(other, mesh, [like]).requires_grad_()
+                z = acts.swiglu(x, y)
+                assert z.placements == (placement,)
+                close(z.to_local(), GATES["swiglu"](gate, other), 1e-6)
+                dx, dy = torch.autograd.grad(z.sum(), (x, y))
+                assert dx.placements == (placement,)
+                assert dy.placements == (like if placement == Replicate() else partial,)
+                local = other.clone().requires_grad_()
+                (exact,) = torch.autograd.grad(GATES["swiglu"](gate, local).sum(), local)
+                close(dy.to_local(), exact, 1e-5)
+            packed = acts.swiglu(x, dim=1)
+            assert packed.placements == (placement,)
+            close(packed.to_local(), GATES["swiglu"](*gate.chunk(2, 1)), 1e-6)
+        halves = (DTensor.from_local(each, mesh, [Partial()]) for each in (gate, up))
+        assert acts.swiglu(*halves).placements == (Replicate(),)
+    finally:
+        dist.destroy_process_group()
 
 
 def test_warm_up_and_meta(acts: ModuleType) -> None:

@@ -57,8 +57,7 @@ class JointOperator:
     One of several outputs, whatever the number of its inputs, returns a tuple of as many tensors.
 
     Accepts float16, bfloat16, float32 and float64 in any layout of strides, in shapes that broadcast. Raises
-    TypeError for what is no tensor, NotImplementedError, naming the activation, for other types and for
-    DTensors, and RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all
+    TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all
     values and all gradients, `outputs` the same in torch operations.
     """
 
@@ -82,7 +81,8 @@ class JointOperator:
         self._interpreted = not Launcher(kernels[0]).jitted
         self._launchers: dict[tuple[Any, ...], Launcher] = {}
         self._traced = _traced_function(name, outputs)
-        self.value, self.slopes = self._register(version)
+        self.value, self.slopes, self.every_slope = self._register(version)
+        self._sharded = False
 
     def __call__(self, *arguments: Any) -> Any:
         """The activation of every element of the inputs, broadcast."""
@@ -104,6 +104,7 @@ class JointOperator:
         """f(inputs) without a derivative; by PyTorch's dispatcher only where something may listen there."""
         if all(_is_plain(x) for x in inputs):
             return self.evaluate(inputs, parameters)
+        self._meet(inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return self._several(self.value(*inputs, *parameters))
 
@@ -111,13 +112,14 @@ class JointOperator:
         self, grads: Tensors, inputs: Tensors, parameters: Parameters, wanted: Sequence[bool]
     ) -> list[Tensor]:
         """The sums of grads times the derivatives by the wanted inputs, without derivatives of their own."""
-        if _batched():  # PyTorch loops over what an operator returns, but not over a list
-            wide, factors = tuple(map(_widened, inputs)), tuple(map(_widened, grads))
-            places = (place for place, want in enumerate(wanted) if want)
-            return [self._slope(at, factors, wide, parameters).to(inputs[at].dtype) for at in places]
-        if all(_is_plain(x) for x in (*grads, *inputs)):
+        fixed = _batched() or self._meet(inputs)
+        if not fixed and all(_is_plain(x) for x in (*grads, *inputs)):
             return self.evaluate_slopes(grads, inputs, parameters, wanted)
         with torch._C._AutoDispatchBelowAutograd():
+            if fixed:
+                found = self.every_slope(*grads, *inputs, *parameters)
+                every = found if self.inputs > 1 else (found,)
+                return [dx for dx, want in zip(every, wanted, strict=True) if want]
             result: list[Tensor] = self.slopes(*grads, *inputs, *parameters, list(wanted))
             return result
 
@@ -131,6 +133,18 @@ class JointOperator:
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
+
+    def _meet(self, inputs: Tensors) -> bool:
+        """Whether there is a DTensor; when the first one comes, DTensor is told the operators' rules."""
+        if all(type(x).__name__ != "DTensor" for x in inputs):
+            return False
+        if not self._sharded:
+            from . import _sharding
+
+            _sharding.register(self.value, self.inputs, self.parameters)
+            _sharding.register(self.every_slope, len(self.outputs) + self.inputs, self.parameters)
+            self._sharded = True
+        return True
 
     def _several(self, results: Any) -> Tensors:
         """What an operator of PyTorch's gives, as a tuple whatever the number of outputs."""
@@ -167,10 +181,6 @@ class JointOperator:
             raise TypeError(f"{self.name}(): arguments must be Tensors, not {type(x).__name__}")
         if x.dtype not in _COMPUTE or x.layout is not torch.strided:
             raise _unsupported(self.name, x)
-        if type(x).__name__ == "DTensor":
-            raise NotImplementedError(
-                f"{self.name}: activations of several inputs do not take DTensors; use their to_local()"
-            )
 
     def _on_one_device(self, inputs: Sequence[Tensor]) -> None:
         first = inputs[0]
@@ -217,8 +227,12 @@ class JointOperator:
 
     # -- the operators -----------------------------------------------------------------------------------
 
-    def _register(self, version: str) -> tuple[Any, Any]:
-        """The two operators in PyTorch's registry, under a namespace that no other package has."""
+    def _register(self, version: str) -> tuple[Any, Any, Any]:
+        """The operators in PyTorch's registry, under a namespace that no other package has.
+
+        The gradients are there twice: those that are wanted, in a list, and all of them, for whatever cannot
+        do with a list: DTensor, and batches of gradients.
+        """
         namespace = re.sub(r"\W", "_", f"{__package__}_{version}")
         while hasattr(getattr(torch.ops, namespace), self.name):  # a second import of the same package
             namespace += "_"
@@ -236,17 +250,24 @@ class JointOperator:
         self._library.define(
             f"{self.name}_backward({grads}, {tensors}{floats}, bool[] wanted) -> Tensor[]", tags=(tag,)
         )
+        every = ", ".join("Tensor" for _ in range(self.inputs))
+        self._library.define(
+            f"{self.name}_gradients({grads}, {tensors}{floats}) -> {f'({every})' if self.inputs > 1 else every}",
+            tags=(tag,),
+        )
         operators = getattr(torch.ops, namespace)
         value = getattr(operators, self.name).default
         slopes = getattr(operators, f"{self.name}_backward").default
+        every_slope = getattr(operators, f"{self.name}_gradients").default
         for operator, implementations in (
             (value, (self._value, self._value_meta, self._value_autograd)),
             (slopes, (self._slopes, self._slopes_meta, self._slopes_autograd)),
+            (every_slope, (self._every_slope, self._every_slope_meta)),
         ):
             keys = ("CompositeExplicitAutograd", "Meta", "Autograd")
-            for key, implementation in zip(keys, implementations, strict=True):
+            for key, implementation in zip(keys, implementations, strict=False):
                 self._library.impl(operator, implementation, key)
-        return value, slopes
+        return value, slopes, every_slope
 
     def _returned(self, results: Tensors) -> Any:
         """The outputs as the value's operator returns them."""
@@ -286,6 +307,15 @@ class JointOperator:
         """The gradients by the wanted inputs, outside autograd."""
         grads, inputs, (*parameters, wanted) = self._split(arguments, len(self.outputs))
         return self.evaluate_slopes(grads, inputs, tuple(parameters), wanted)
+
+    def _every_slope(self, *arguments: Any) -> Any:
+        """The gradients by all inputs, outside autograd."""
+        found = self._slopes(*arguments, [True] * self.inputs)
+        return tuple(found) if self.inputs > 1 else found[0]
+
+    def _every_slope_meta(self, *arguments: Any) -> Any:
+        found = self._slopes_meta(*arguments, [True] * self.inputs)
+        return tuple(found) if self.inputs > 1 else found[0]
 
     def evaluate_slopes(
         self,
