@@ -171,7 +171,7 @@ def layouts(count: int) -> Iterator[tuple[str, Tensor, int]]:
     yield "channels_last", normal((2, 4 * count, 3, 3)).to(memory_format=torch.channels_last), 1
     yield "transposed", normal((6 * count, 8 * count)).t(), 0
     yield "first", normal((4 * count, 6)), 0
-    yield "cut", normal((4, 9, 8 * count))[:, :5], 2
+    yield "cut", normal((2, 5, 3, 8 * count))[:, :4, :2], 3
     yield "expanded", normal((1, 8 * count)).expand(3, 8 * count), 1
     yield "no rows", normal((0, 2 * count)), 1
     yield "no columns", normal((3, 0)), 1
@@ -183,7 +183,7 @@ def test_layouts(name: str, acts: ModuleType) -> None:
     plain = PLAIN[name]
     for _, base, dim in layouts(plain.inputs if plain.packed else 1):
         tensors = [base] if plain.packed else [base.roll(k, -1) for k in range(plain.inputs)]
-        for outer in ("expanded", "dense", "turned"):
+        for outer in ("expanded", "turned"):
             check(acts, name, tensors, dim, outer)
         check(acts, name, [x.bfloat16() for x in tensors], dim, "dense")
 
@@ -217,7 +217,6 @@ def test_packed_tensors_are_read_and_written_in_place(acts: ModuleType, monkeypa
         return into_order(like, x, scattered)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(joint, "_in_order_of", watched)
-    joins = [torch.cat, torch.stack]
     monkeypatch.setattr(torch, "cat", copied.append)
     monkeypatch.setattr(torch, "stack", copied.append)
     for name in ("glu", "turns", "thirds", "triples", "oplu", "crelu", "joined"):
@@ -237,7 +236,6 @@ def test_packed_tensors_are_read_and_written_in_place(acts: ModuleType, monkeypa
     x = normal((4, 32)).requires_grad_()
     acts.turns(x).sum().backward()
     assert ran == [0, 1]
-    assert joins
 
 
 @compiled
