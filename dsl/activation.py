@@ -47,8 +47,8 @@ class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
     `body` is over `Symbol`s of inputs and parameters only; `others` are the outputs beside it. `packed` says
-    how a tensor may hold all inputs, `concat` how one holds all outputs. `names` says which subexpressions the author (or
-    the definition that was called) gave a name, in order; the generated code uses these names.
+    how a tensor may hold all inputs, `concat` how one holds all outputs. `names` says which subexpressions
+    the author (or the definition that was called) gave a name, in order; the generated code uses these names.
     """
 
     name: str

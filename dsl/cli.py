@@ -172,7 +172,7 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl import assess
     from dsl.certificate import summary, table
 
-    activations = _of_one_input(_project(paths).checked().activations, "certified")
+    activations = _project(paths).checked().activations
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
@@ -317,7 +317,7 @@ def bench(
     from dsl.bench.plan import write_plan
 
     config = _config()
-    cases = make_plan(_of_one_input(_project(paths).checked().activations, "timed"))
+    cases = make_plan(_of_one_output(_project(paths).checked().activations))
     if plan is not None:
         write_plan(cases, plan)
         return
@@ -586,8 +586,16 @@ def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Acti
     """Those of one input; the others are named on stderr, with what is not done to them."""
     joint = [each.name for each in activations if each.joint]
     if joint:
-        click.echo(f"of several inputs, and therefore not {done}: {', '.join(joint)}", err=True)
+        click.echo(f"of several inputs or outputs, and therefore not {done}: {', '.join(joint)}", err=True)
     return [each for each in activations if not each.joint]
+
+
+def _of_one_output(activations: Sequence[Activation]) -> Sequence[Activation]:
+    """Those that are timed; the others are named on stderr."""
+    several = [each.name for each in activations if each.others]
+    if several:
+        click.echo(f"of several outputs, and therefore not timed: {', '.join(several)}", err=True)
+    return [each for each in activations if not each.others]
 
 
 def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

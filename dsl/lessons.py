@@ -124,8 +124,8 @@ LESSONS: dict[str, Lesson] = {
         shell=True,
     ),
     "E0112": Lesson(
-        "Numbers, conditions and tuples do not mix: a comparison is no 0 or 1, and a number is not true or false. "
-        "`where(condition, a, b)` makes a number of a condition, a comparison makes a condition of a "
+        "Numbers, conditions and tuples do not mix: a comparison is no 0 or 1, and a number is not true or "
+        "false. `where(condition, a, b)` makes a number of a condition, a comparison makes a condition of a "
         "number.",
         "f(x) = (x > 0) * x",
         "f(x) = where(x > 0, x, 0)",

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable
 
 from dsl.activation import Activation
-from dsl.certificate import JOINT_NOT_CERTIFIED, NOT_CERTIFIED
+from dsl.certificate import NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
 from dsl.program import Function, JointProgram, Program
@@ -41,8 +41,8 @@ def _document(activation: Activation, sections: Iterable[tuple[str, str]]) -> st
     return "\n\n".join(parts)
 
 
-def joint_header(activation: Activation, program: JointProgram) -> str:
-    """The docstring's text for an activation of several inputs, for which there are no certificates yet."""
+def joint_header(activation: Activation, program: JointProgram, accuracy: str = "") -> str:
+    """The docstring's text for an activation of several inputs or outputs."""
     formulas = "\n\n".join(
         _equations(title + (f" of output {number}" if activation.others else ""), function)
         for number, output in enumerate(program.outputs, 1)
@@ -55,7 +55,7 @@ def joint_header(activation: Activation, program: JointProgram) -> str:
     sections = (
         ("Method", formulas),
         ("Rewrites", rewrites(program)),
-        ("Accuracy", JOINT_NOT_CERTIFIED),
+        ("Accuracy", accuracy or NOT_CERTIFIED),
     )
     return _document(activation, sections)
 

@@ -454,10 +454,11 @@ def test_distributed_tensors(acts: ModuleType) -> None:
             x = DTensor.from_local(gate, mesh, [placement]).requires_grad_()
             for other, like, partial in ((up, placement, placement), (bias, Replicate(), Partial())):
                 y = DTensor.from_local(other, mesh, [like]).requires_grad_()
-                z = acts.swiglu(x, y)
+                z: Any = acts.swiglu(x, y)
                 assert z.placements == (placement,)
                 close(z.to_local(), GATES["swiglu"](gate, other), 1e-6)
-                dx, dy = torch.autograd.grad(z.sum(), (x, y))
+                found: Any = torch.autograd.grad(z.sum(), (x, y))
+                dx, dy = found
                 assert dx.placements == (placement,)
                 assert dy.placements == (like if placement == Replicate() else partial,)
                 local = other.clone().requires_grad_()

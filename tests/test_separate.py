@@ -120,7 +120,9 @@ def test_programs_compute_the_value_and_its_derivatives(formula: str) -> None:
 )
 def test_each_factor_is_stable(formula: str, point: dict[str, float], expected: float) -> None:
     (activation,) = activations(f"f(x, y) = {formula}\n")
-    assert run(compile_joint(activation).program.outputs[0].forward, point) == pytest.approx(expected, nan_ok=True)
+    assert run(compile_joint(activation).program.outputs[0].forward, point) == pytest.approx(
+        expected, nan_ok=True
+    )
 
 
 def test_second_derivatives_that_vanish_are_left_out() -> None:

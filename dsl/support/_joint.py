@@ -57,8 +57,9 @@ class JointOperator:
     One of several outputs, whatever the number of its inputs, returns a tuple of as many tensors.
 
     Accepts float16, bfloat16, float32 and float64 in any layout of strides, in shapes that broadcast. Raises
-    TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all
-    values and all gradients, `outputs` the same in torch operations.
+    TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and
+    RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all values and all
+    gradients, `outputs` the same in torch operations.
     """
 
     def __init__(
@@ -250,11 +251,8 @@ class JointOperator:
         self._library.define(
             f"{self.name}_backward({grads}, {tensors}{floats}, bool[] wanted) -> Tensor[]", tags=(tag,)
         )
-        every = ", ".join("Tensor" for _ in range(self.inputs))
-        self._library.define(
-            f"{self.name}_gradients({grads}, {tensors}{floats}) -> {f'({every})' if self.inputs > 1 else every}",
-            tags=(tag,),
-        )
+        every = f"({', '.join('Tensor' for _ in range(self.inputs))})" if self.inputs > 1 else "Tensor"
+        self._library.define(f"{self.name}_gradients({grads}, {tensors}{floats}) -> {every}", tags=(tag,))
         operators = getattr(torch.ops, namespace)
         value = getattr(operators, self.name).default
         slopes = getattr(operators, f"{self.name}_backward").default
@@ -327,7 +325,7 @@ class JointOperator:
     ) -> list[Tensor]:
         """The gradients of plain tensors by the wanted inputs, in tensors of their own or in those given."""
         like = _model(inputs)
-        slots = into or tuple(
+        slots: tuple[Tensor | None, ...] = into or tuple(
             torch.empty_like(like, dtype=x.dtype) if want else None
             for x, want in zip(inputs, wanted, strict=True)
         )
@@ -336,9 +334,7 @@ class JointOperator:
             return []
         if self.has_kernel(like):
             outputs = tuple(found[-1] if slot is None else slot for slot in slots)
-            self._run(
-                self._kernels[1], (*grads, *inputs), outputs, parameters, tuple(wanted), bool(into)
-            )
+            self._run(self._kernels[1], (*grads, *inputs), outputs, parameters, tuple(wanted), bool(into))
             return found
         wide = tuple(map(_widened, inputs))
         factors = tuple(map(_widened, grads))
@@ -358,9 +354,7 @@ class JointOperator:
     def _value_meta(self, *arguments: Any) -> Any:
         _, inputs, _ = self._split(arguments)
         like = _model(inputs)
-        return self._returned(
-            tuple(torch.empty_like(like, dtype=_narrowest(inputs)) for _ in self.outputs)
-        )
+        return self._returned(tuple(torch.empty_like(like, dtype=_narrowest(inputs)) for _ in self.outputs))
 
     def _slopes_meta(self, *arguments: Any) -> list[Tensor]:
         _, inputs, (*_, wanted) = self._split(arguments, len(self.outputs))
@@ -643,9 +637,7 @@ def _derivative(
 ) -> Tensor:
     """A factor times the derivative of one output by one input, to be differentiated again."""
     only = tuple(i == place for i in range(operator.inputs))
-    grads = [
-        factor if i == number else torch.zeros_like(factor) for i, _ in enumerate(operator.outputs)
-    ]
+    grads = [factor if i == number else torch.zeros_like(factor) for i, _ in enumerate(operator.outputs)]
     (found,) = slopes_of(operator, parameters, only, *grads, *inputs)
     return found
 

@@ -1,9 +1,9 @@
 """One tensor that holds all inputs of an activation along a dimension, and one that holds all its outputs.
 
-In: a `JointOperator`. Out: the same activation of packed tensors (`Packing`). In eager mode the kernels read a
-packed tensor where it lies, and write its gradient, or the outputs, into one tensor: nothing is copied. Under
-compilers, transforms and whatever else listens to PyTorch's operators, a packed tensor is taken apart by views
-and outputs are joined by PyTorch's own operators, which those understand and fuse.
+In: a `JointOperator`. Out: the same activation of packed tensors (`Packing`). In eager mode the kernels read
+a packed tensor where it lies, and write its gradient, or the outputs, into one tensor: nothing is copied.
+Under compilers, transforms and whatever else listens to PyTorch's operators, a packed tensor is taken apart
+by views and outputs are joined by PyTorch's own operators, which those understand and fuse.
 """
 
 from collections.abc import Callable
@@ -102,7 +102,7 @@ class Packing:
         return rounded if len(rounded) > 1 else rounded[0]
 
     def _checked(self, x: Tensor, dim: int) -> int:
-        """A dimension from 0 that divides into the inputs, or an error like those of torch.nn.functional.glu."""
+        """A dimension from 0 that divides into the inputs, or an error like those of PyTorch's glu."""
         count, dim = self.operator.inputs, self._wrapped(x, dim)
         size = x.size(dim)
         if size % count:
@@ -180,7 +180,7 @@ class Packing:
         return bool(self._pairs) and x.stride(dim) == 1 and self.operator.has_kernel(x) and _is_dense(x)
 
     def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Launch the kernels in every way that Triton compiles apart for rows of a contiguous packed tensor."""
+        """Launch the kernels in every way that Triton compiles apart for rows that lie side by side."""
         self.operator.warmup(device, dtype)
         for columns in (16, 17):
             for elements in COUNTS:
@@ -217,7 +217,8 @@ def _holding(parts: Tensors, count: int, dim: int) -> Tensor:
     like, dtype = _model(parts), _narrowest(parts)
     sizes = list(like.shape)
     sizes[dim] *= count
-    order = sorted(range(like.dim()), key=lambda d: (-like.stride(d), d))
+    strides = like.stride()
+    order = sorted(range(like.dim()), key=lambda d: (-strides[d], d))
     result = torch.empty([sizes[d] for d in order], device=like.device, dtype=dtype)
     return result.permute([order.index(d) for d in range(like.dim())])
 

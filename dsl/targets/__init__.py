@@ -30,14 +30,16 @@ def render(
     from dsl.targets import joint, layout
 
     if isinstance(program, JointProgram):
-        return joint.module(activation, program, digest)
+        return joint.module(activation, program, digest, accuracy)
     return layout.module(activation, program, digest, accuracy)
 
 
-def computations(activation: Activation, program: Program) -> str:
+def computations(activation: Activation, program: Program | JointProgram) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
-    from dsl.targets import layout
+    from dsl.targets import joint, layout
 
+    if isinstance(program, JointProgram):
+        return joint.computations(activation, program)
     return layout.computations(activation, program)
 
 

@@ -25,14 +25,19 @@ from . import {modules}
 """
 
 
-def module(activation: Activation, program: JointProgram, digest: str) -> str:
+def module(activation: Activation, program: JointProgram, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, program, digest)])
     modules = [name for name in ("_joint", "_launch", "_math", "_packed") if f"{name}." in body]
-    header = report.joint_header(activation, program)
+    header = report.joint_header(activation, program, accuracy)
     function = "has_torch_function" if len(activation.inputs) > 1 else "has_torch_function_unary"
     imports = _IMPORTS.format(modules=", ".join(modules), function=function)
     return layout.assemble(activation, header, imports, body)
+
+
+def computations(activation: Activation, program: JointProgram) -> str:
+    """The part of a module that computes: its kernels and its formulas."""
+    return "\n\n".join(_computations(activation, program))
 
 
 def _computations(activation: Activation, program: JointProgram) -> Iterator[str]:
@@ -75,7 +80,7 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
 
 
 def _alternates(activation: Activation) -> bool:
-    """Whether there are kernels for inputs that alternate: two of them, and two outputs where they do so too."""
+    """Whether there are kernels for inputs that alternate: two, and two outputs where they do so too."""
     alone = not activation.concat
     together = activation.concat == "interleaved" and len(activation.outputs) == 2
     return activation.packed == "interleaved" and len(activation.inputs) == 2 and (alone or together)
@@ -229,7 +234,9 @@ def _about(activation: Activation) -> str:
     said.append(layout.raises(activation))
     if activation.packed:
         count = len(activation.inputs)
-        said.append(f"Raises RuntimeError for a packed tensor whose size along `dim` {count} does not divide.")
+        said.append(
+            f"Raises RuntimeError for a packed tensor whose size along `dim` {count} does not divide."
+        )
     return " ".join(said)
 
 

@@ -235,7 +235,9 @@ def pairs_kernel(
         lines.append("    i = _launch.tile_offsets(start, tile, wide)")
     if gradient and not joined:
         lines += [f"    {each} = _launch.widen(tl.load({each}_ptr + i, mask=i < n))" for each in grads]
-    lines += [f"    {', '.join(each)} = _packed.load_pairs({place}_ptr, start, n, tile)" for each, place in pairs]
+    lines += [
+        f"    {', '.join(each)} = _packed.load_pairs({place}_ptr, start, n, tile)" for each, place in pairs
+    ]
     lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
     given = "".join(f"{each}, " for each in (*inputs, *parameters))
     values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given}fast)" for row in callees]
@@ -243,7 +245,8 @@ def pairs_kernel(
         lines.append(f"    _packed.store_pairs({stored[0]}_ptr, {', '.join(values)}, start, n, tile)")
     else:
         lines += [
-            f"    tl.store({out}_ptr + i, {value}, mask=i < n)" for out, value in zip(outs, values, strict=True)
+            f"    tl.store({out}_ptr + i, {value}, mask=i < n)"
+            for out, value in zip(outs, values, strict=True)
         ]
     return "\n".join(lines) + "\n"
 
