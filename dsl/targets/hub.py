@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl import report
 from dsl.activation import Activation
-from dsl.targets import package
+from dsl.targets import joint, package
 from dsl.targets.layout import docstring, inner_name
 
 LICENSE = "mit"
@@ -42,7 +42,7 @@ class {name}(nn.Module):
     can_torch_compile: bool = True
     has_backward: bool = True
 {attributes}
-    def forward(self, {declared}) -> Tensor:
+    def forward(self, {declared}) -> {returned}:
         """The activation of every element."""
 {inplace}        return {function}({inputs}{passed})
 '''
@@ -90,6 +90,7 @@ def _layer(activation: Activation) -> str:
         doc=docstring(report.summary(activation), "    "),
         attributes="".join(f"    {name}: float\n" for name in names),
         declared=", ".join(f"{name}: Tensor" for name in activation.inputs),
+        returned=joint.returned(activation),
         inplace="" if activation.joint else _INPLACE.format(**called),
         **called,
     )

@@ -193,7 +193,7 @@ def _function(activation: Activation) -> str:
     watched = f"({inputs})" if len(activation.inputs) > 1 else inputs
     overrides = "has_torch_function" if len(activation.inputs) > 1 else "has_torch_function_unary"
     lines = [
-        f"def {name}({_signature(activation)}) -> {_returned(activation)}:",
+        f"def {name}({_signature(activation)}) -> {returned(activation)}:",
         f"    {doc}",
         f"    if {overrides}({watched}):",
         f"        return handle_torch_function({itself}, ({relevant}), {inputs}{whole})",
@@ -251,7 +251,7 @@ def _example(activation: Activation) -> tuple[str, str]:
     return given, ".shape\ntorch.Size([2, 3])"
 
 
-def _returned(activation: Activation) -> str:
+def returned(activation: Activation) -> str:
     """The type of what a call returns."""
     if not activation.others or activation.concat:
         return "Tensor"
@@ -308,7 +308,7 @@ def _class(activation: Activation) -> str:
         lines.append("")
     passed = layout.passed_on(activation, "self.") + (", dim=self.dim" if _in_one(activation) else "")
     lines += [
-        f"    def forward(self, {_tensors(activation)}) -> {_returned(activation)}:",
+        f"    def forward(self, {_tensors(activation)}) -> {returned(activation)}:",
         '        """The activation of every element."""',
         f"        return {itself}({', '.join(activation.inputs)}{passed})",
     ]
