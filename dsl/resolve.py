@@ -17,12 +17,13 @@ from dsl.errors import Span, SpecError, SpecErrors
 from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
+from dsl.packing import layouts, output_terms
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
 from dsl.syntax import Clause, Definition, Name, Term
 from dsl.translate import Scope, check_sort, is_builtin_call, translate
 
-_SINGLE = ("domain", "accuracy", "module", "packed")
+_SINGLE = ("domain", "accuracy", "module", "packed", "concat")
 """Clauses that a definition has at most once."""
 
 
@@ -170,8 +171,8 @@ def _resolve_one(
     for clause in withs:
         _bind(clause, scope)
     scope.upcoming = frozenset()
-    body = translate(definition.body, scope)
-    check_sort(definition.body, body, "r", scope)
+    bodies = [_real(term, scope) for term in output_terms(definition, scope)]
+    packed, concat = layouts(definition, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
         *_conditions(definition.clause("require"), scope),
@@ -180,14 +181,16 @@ def _resolve_one(
     requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
-    if scope.errors or body is None:
+    if scope.errors or None in bodies:
         return None, scope.errors
+    body, *others = (each for each in bodies if each is not None)
     aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
     activation = Activation(
         name=definition.name.text,
         inputs=tuple(name.text for name in definition.inputs),
         parameters=parameters,
         body=body,
+        others=tuple(others),
         names=dict(scope.labels),
         formula=_formula(definition),
         class_name=class_name,
@@ -197,10 +200,18 @@ def _resolve_one(
         requires=tuple(requires),
         accuracy=_accuracy(definition),
         aliases=aliases,
+        packed=packed,
+        concat=concat,
         path=definition.source.path,
         learned=learned,
     )
     return activation, []
+
+
+def _real(term: Term, scope: Scope) -> Expr | None:
+    value = translate(term, scope)
+    check_sort(term, value, "r", scope)
+    return value
 
 
 def _check_support(definition: Definition, scope: Scope) -> None:
@@ -214,7 +225,7 @@ def _check_support(definition: Definition, scope: Scope) -> None:
             )
     seen: set[str] = set()
     for clause in definition.clauses:
-        if clause.word in ("gradient", "packed"):
+        if clause.word == "gradient":
             scope.note("E0190", f"the clause '{clause.word}' is not yet supported", clause.span)
         if clause.chance is not None:
             scope.note("E0190", "'in training ... in eval' is not yet supported", clause.chance)

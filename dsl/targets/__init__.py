@@ -14,7 +14,16 @@ from dsl.activation import Activation
 from dsl.program import JointProgram, Program
 from dsl.targets import package
 
-SUPPORT = ("_joint.py", "_launch.py", "_learned.py", "_math.py", "_runtime.py", "_sharding.py", "py.typed")
+SUPPORT = (
+    "_joint.py",
+    "_launch.py",
+    "_learned.py",
+    "_math.py",
+    "_packed.py",
+    "_runtime.py",
+    "_sharding.py",
+    "py.typed",
+)
 """The files that every generated package holds besides its activations."""
 
 
@@ -32,14 +41,16 @@ def render(
     if isinstance(program, JointProgram):
         if activation.learned:
             return learned.module(activation, program, digest)
-        return joint.module(activation, program, digest)
+        return joint.module(activation, program, digest, accuracy)
     return layout.module(activation, program, digest, accuracy)
 
 
-def computations(activation: Activation, program: Program) -> str:
+def computations(activation: Activation, program: Program | JointProgram) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
-    from dsl.targets import layout
+    from dsl.targets import joint, layout
 
+    if isinstance(program, JointProgram):
+        return joint.computations(activation, program)
     return layout.computations(activation, program)
 
 

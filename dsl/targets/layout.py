@@ -129,7 +129,8 @@ def trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    return f"_{name}" if name not in ("joint", "launch", "learned", "math", "runtime") else f"_{name}_"
+    own = ("joint", "launch", "learned", "math", "packed", "runtime")
+    return f"_{name}" if name not in own else f"_{name}_"
 
 
 def renamed(function: Function) -> Mapping[str, str]:
