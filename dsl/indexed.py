@@ -121,5 +121,8 @@ def _is_free(node: Term, scope: Scope) -> bool:
     return refused is None and node.index not in scope.names
 
 
-INDEXED: Mapping[str, Callable[[Term, "Scope", Translate], Expr | None]] = {"index": _index, "series": _series}
+INDEXED: Mapping[str, Callable[[Term, "Scope", Translate], Expr | None]] = {
+    "index": _index,
+    "series": _series,
+}
 """The kinds of term that are read as a whole, and not after their operands."""

@@ -137,7 +137,11 @@ def _compile_tiled(package: ModuleType, function: Any, dtype: str, target: str) 
         if argument in constants:
             signature[argument] = "constexpr"
         elif pointer:
-            is_sum = argument.startswith("d_") and place > names.index("grad_ptr") + 1 and f"d_{names[0]}" != argument
+            is_sum = (
+                argument.startswith("d_")
+                and place > names.index("grad_ptr") + 1
+                and f"d_{names[0]}" != argument
+            )
             signature[argument] = f"*{sums if is_sum else ELEMENTS[dtype]}"
         else:
             signature[argument] = "i32" if place >= choice - _SIZES else "fp64"

@@ -209,7 +209,9 @@ def _check_support(definition: Definition, scope: Scope) -> None:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
     for parameter in definition.parameters:
         if parameter.learned and len(definition.inputs) > 1:
-            scope.note("E0190", "learnable parameters of several inputs are not yet supported", parameter.span)
+            scope.note(
+                "E0190", "learnable parameters of several inputs are not yet supported", parameter.span
+            )
     seen: set[str] = set()
     for clause in definition.clauses:
         if clause.word in ("gradient", "packed"):

@@ -31,6 +31,7 @@ LATER: dict[str, str] = {
 }
 """Functions of the language that this version does not compile, and what they are part of."""
 
+
 @dataclass
 class Scope:
     """What names mean where an expression stands, and what was found on the way."""
@@ -162,7 +163,9 @@ def _number(node: Term, _: list[Expr | None], __: Scope) -> Expr:
 def _name(node: Term, _: list[Expr | None], scope: Scope) -> Expr | None:
     name = node.text
     if name in scope.vectors:
-        scope.note("E0112", f"'{name}' is a vector where a number is expected", node.span, f"'{name}[0]' is one")
+        scope.note(
+            "E0112", f"'{name}' is a vector where a number is expected", node.span, f"'{name}[0]' is one"
+        )
         return None
     if name in scope.names:
         return scope.names[name]

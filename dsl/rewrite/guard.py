@@ -354,13 +354,13 @@ def _all_signs(exact: Expr, x: Symbol, freedom: Freedom) -> list[dict[str, Fract
     return found
 
 
-def _least_wrong(
-    roots: Sequence[Expr], exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]
-) -> Expr:
+def _least_wrong(roots: Sequence[Expr], exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]) -> Expr:
     """The first of the expressions that is right at most ends."""
 
     def wrong(root: Expr) -> int:
-        ends = [(side, setting, [_limit(exact, x, side, setting)]) for side in (1, -1) for setting in settings]
+        ends = [
+            (side, setting, [_limit(exact, x, side, setting)]) for side in (1, -1) for setting in settings
+        ]
         return sum(not _is_right(root, exact, x, side, limit, [setting]) for side, setting, limit in ends)
 
     return min(roots, key=wrong)

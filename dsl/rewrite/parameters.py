@@ -28,7 +28,11 @@ _GROWTH = 2
 
 
 def stable_in(
-    root: Expr, input: str, positive: frozenset[str], treat: Callable[[Expr, frozenset[str]], Expr], own: Treatment
+    root: Expr,
+    input: str,
+    positive: frozenset[str],
+    treat: Callable[[Expr, frozenset[str]], Expr],
+    own: Treatment,
 ) -> Expr:
     """`root`, stable in its input for all values of its parameters, of which some are known to be positive.
 
@@ -43,7 +47,9 @@ def stable_in(
     x = Symbol(input)
     terms, rest = _terms(root, x)
     factor, function = _factored(terms, x)
-    result = _times(_of_parameters(factor, own), _treated(function, lambda part: _of_input(part, x, positive, treat, own)))
+    result = _times(
+        _of_parameters(factor, own), _treated(function, lambda part: _of_input(part, x, positive, treat, own))
+    )
     return simplify(result if rest is ZERO else result + _of_parameters(rest, own))
 
 
@@ -118,7 +124,9 @@ def _hidden(root: Expr, x: Expr) -> dict[Symbol, Expr]:
 def _free(root: Expr, x: Expr) -> list[Expr]:
     """The largest parts of an expression that do not depend on the input."""
     inside = _depends(root, x)
-    return list(dict.fromkeys(arg for node in postorder(root) if inside[node] for arg in node.args if not inside[arg]))
+    return list(
+        dict.fromkeys(arg for node in postorder(root) if inside[node] for arg in node.args if not inside[arg])
+    )
 
 
 def _sums(root: Expr) -> Iterator[Expr]:

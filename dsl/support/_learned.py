@@ -70,7 +70,15 @@ def tile(step, rows, columns, steps, by_row: tl.constexpr, height: tl.constexpr,
 
 @triton.jit
 def channels_of(
-    rows, columns, steps, inner, channels, by_row: tl.constexpr, height: tl.constexpr, width: tl.constexpr, wide
+    rows,
+    columns,
+    steps,
+    inner,
+    channels,
+    by_row: tl.constexpr,
+    height: tl.constexpr,
+    width: tl.constexpr,
+    wide,
 ):
     """The channels of this program's tiles: a column of them where `by_row`, else a row."""
     row, column = place(0, rows, columns, steps, by_row, height, width, wide)
@@ -297,9 +305,7 @@ class LearnedOperator:
             return _apply_value(self, numbers, dim, x, *learned)
         return self.compute(x, learned, numbers, dim)
 
-    def compute(
-        self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int
-    ) -> Tensor:
+    def compute(self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int) -> Tensor:
         """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
         if all(_is_plain(each) for each in (x, *learned)):
             return self._evaluate(x, learned, numbers, dim)
@@ -385,9 +391,7 @@ class LearnedOperator:
                         f"{_channels(x, dim)} channels: one value for each is needed, or one for all"
                     )
             elif count != extent or p.dim() > 1:
-                raise RuntimeError(
-                    f"{self.name}: '{name}' must have shape ({extent},), got {tuple(p.shape)}"
-                )
+                raise RuntimeError(f"{self.name}: '{name}' must have shape ({extent},), got {tuple(p.shape)}")
 
     def _entries(self, x: Tensor, learned: Sequence[Tensor], dim: int) -> list[Tensor]:
         """Each value of each parameter, in the type of the arithmetic and in a shape that broadcasts to x's."""
@@ -437,9 +441,7 @@ class LearnedOperator:
 
     # -- compilers ---------------------------------------------------------------------------------------
 
-    def _trace(
-        self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int
-    ) -> Tensor:
+    def _trace(self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int) -> Tensor:
         """f(x) for a compiler; see `Operator._trace`."""
         if getattr(torch.compiler, "_is_exporting_flag", False):
             traceable = False

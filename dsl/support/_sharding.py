@@ -37,7 +37,9 @@ class Sharded:
     no DTensors of the input's mesh.
     """
 
-    def __init__(self, name: str, x: Any, learned: Sequence[Any], by_channel: Sequence[bool], dim: int) -> None:
+    def __init__(
+        self, name: str, x: Any, learned: Sequence[Any], by_channel: Sequence[bool], dim: int
+    ) -> None:
         for p in learned:
             if not isinstance(p, DTensor) or p.device_mesh != x.device_mesh:
                 raise RuntimeError(f"{name}: the input is a DTensor, and its parameters are none of its mesh")
@@ -45,7 +47,10 @@ class Sharded:
         self.placements = [Replicate() if each.is_partial() else each for each in x.placements]
         channel = dim % x.dim() if -x.dim() <= dim < x.dim() else None
         self.split = [
-            [channel is not None and each.is_shard(channel) and own and p.numel() != 1 for each in self.placements]
+            [
+                channel is not None and each.is_shard(channel) and own and p.numel() != 1
+                for each in self.placements
+            ]
             for own, p in zip(by_channel, learned, strict=True)
         ]
 
@@ -74,6 +79,4 @@ class Sharded:
 
 
 def _assembled(part: Tensor, mesh: Any, placements: list[Any], like: Any) -> Any:
-    return DTensor.from_local(
-        part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
+    return DTensor.from_local(part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())

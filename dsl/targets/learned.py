@@ -29,7 +29,19 @@ from . import {modules}
 """
 
 _KERNEL_NAMES = triton.RESERVED | {
-    *("_launch", "_learned", "channel", "columns", "grad", "grad_ptr", "height", "i", "inner", "inside", "out_ptr"),
+    *(
+        "_launch",
+        "_learned",
+        "channel",
+        "columns",
+        "grad",
+        "grad_ptr",
+        "height",
+        "i",
+        "inner",
+        "inside",
+        "out_ptr",
+    ),
     *("channels", "place", "rows", "step", "steps", "wide", "width", "by_row", "range", "zero"),
 }
 """What kernels have for themselves."""
@@ -179,9 +191,7 @@ def _head(
     for each in activation.learned:
         for place_, entry in enumerate(each.entries):
             offset = " + channel" if each.kind == "channel" else f" + {place_}" if place_ else ""
-            lines.append(
-                f"    {names[entry]} = _learned.load({names[each.name]}_ptr{offset}, {x}_ptr)"
-            )
+            lines.append(f"    {names[entry]} = _learned.load({names[each.name]}_ptr{offset}, {x}_ptr)")
     first = names[activation.learned[0].entries[0]]
     lines += [
         f"    {names[p]} = _launch.as_parameter({names[p]}, {first})"
@@ -347,9 +357,7 @@ def _class(activation: Activation) -> str:
         f"{'that name' if len(learned) == 1 else 'those names'} are initial values."
     )
     if activation.channelled:
-        about += (
-            " `num_parameters` is the number of channels, which lie along `dim`; 1 makes one value for all of them."
-        )
+        about += " `num_parameters` is the number of channels, which lie along `dim`; 1 makes one value for all of them."
     if activation.requires:
         about += f" Raises ValueError unless initially {layout.constraints_shown(activation)}."
     doc = layout.docstring(
