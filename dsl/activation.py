@@ -27,8 +27,8 @@ class Parameter:
 class Learned:
     """A learnable parameter: a tensor at a call, an `nn.Parameter` of the module.
 
-    It is a `scalar`, a `vector`, or has a value for each `channel`. `entries` are the names that its values have
-    in the body, as `a[0]` in a vector; `default` their initial values, one for each.
+    It is a `scalar`, a `vector`, or has a value for each `channel`. `entries` are the names that its values
+    have in the body, as `a[0]` in a vector; `default` their initial values, one for each.
     """
 
     name: str
@@ -57,8 +57,9 @@ class Bound:
 class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
-    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only. `names` says which subexpressions the author (or
-    the definition that was called) gave a name, in order; the generated code uses these names.
+    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only. `names` says which
+    subexpressions the author (or the definition that was called) gave a name, in order; the generated code
+    uses these names.
     """
 
     name: str
@@ -81,6 +82,11 @@ class Activation:
     def variables(self) -> tuple[str, ...]:
         """What derivatives are taken by: the inputs, and the entries of learnable parameters."""
         return (*self.inputs, *(entry for each in self.learned for entry in each.entries))
+
+    @property
+    def arguments(self) -> tuple[Learned | Parameter, ...]:
+        """What comes after the inputs in a call: the learnable parameters, then the others."""
+        return (*self.learned, *self.parameters)
 
     @property
     def channelled(self) -> bool:

@@ -182,7 +182,7 @@ def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], d
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
-    """The value in core operations, the derivatives by each variable, the second ones by each pair of them."""
+    """The value in core operations, the derivatives by each variable, the second ones by each pair."""
     body = lower(activation.body)
     first = [simplify(derivative(body, name)) for name in activation.variables]
     pairs = combinations_with_replacement(range(len(first)), 2)
@@ -221,7 +221,7 @@ def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
 
 
 def _settle(root: Expr, exact: Expr, input: str, freedom: Freedom | None = None) -> Expr:
-    """A stabilised expression, right at the ends of the line and at zero; `freedom` is as in `settle_ends`."""
+    """A stabilised expression, right at the ends of the line and at zero; `freedom` as in `settle_ends`."""
     root = patch_far(root, exact, input)
     root = settle_ends(root, exact, input, freedom)
     root = settle_tails(root, exact, input)

@@ -42,7 +42,7 @@ def _document(activation: Activation, sections: Iterable[tuple[str, str]]) -> st
 
 
 def joint_header(activation: Activation, program: JointProgram) -> str:
-    """The docstring's text for an activation of several variables, for which there are no certificates yet."""
+    """The docstring's text for an activation of several variables, which has no certificate yet."""
     titles = ("value", *(f"derivative by {name}" for name in activation.variables))
     functions = (program.forward, *program.gradients)
     formulas = "\n\n".join(map(_equations, titles, functions))
@@ -61,7 +61,7 @@ def summary(activation: Activation) -> str:
 
 def signature(activation: Activation) -> str:
     """The definition's left side, for example `elu(x; alpha)`."""
-    parameters = ", ".join(each.name for each in (*activation.learned, *activation.parameters))
+    parameters = ", ".join(each.name for each in activation.arguments)
     return f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
 
 

@@ -277,7 +277,7 @@ def _accuracy(bound: Bound) -> list[str]:
 
 def show_activation(activation: Activation) -> str:
     """An activation as a definition: calls inlined, every clause, ready to parse again."""
-    taken = {*activation.inputs, *(each.name for each in (*activation.learned, *activation.parameters))}
+    taken = {*activation.inputs, *(each.name for each in activation.arguments)}
     steps, results = share({"body": activation.body}, activation.names, taken)
     header = _header(activation.name, activation.inputs, show_parameters(activation))
     lines = [quote(activation.doc)] if activation.doc else []
@@ -297,7 +297,7 @@ def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
 
     Each definition names what it alone repeats, so that the text stays linear in the size of the DAG.
     """
-    parameters = [parameter.name for parameter in (*activation.learned, *activation.parameters)]
+    parameters = [parameter.name for parameter in activation.arguments]
     blocks = []
     for name, root in zip((activation.name, *activation.labels[1:]), roots, strict=False):
         steps, results = share({name: root}, activation.names, (*activation.inputs, *parameters))

@@ -240,8 +240,8 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
 
     Learnable parameters come first, as in the function that is generated; a vector keeps its initial values.
     """
-    numbers = [each for each in callee.learned if each.kind != "vector"]
-    slots = [*callee.inputs, *(each.name for each in (*numbers, *callee.parameters))]
+    vectors = {each.name for each in callee.learned if each.kind == "vector"}
+    slots = [*callee.inputs, *(each.name for each in callee.arguments if each.name not in vectors)]
     positional = len(operands) - len(node.keywords)
     if not len(callee.inputs) <= positional <= len(slots):
         most = len(slots) - len(callee.inputs)
@@ -270,7 +270,7 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
     if not _all_real(terms, arguments, scope):
         return None
     values: dict[Expr, Expr] = {}
-    for parameter in (*callee.learned, *callee.parameters):
+    for parameter in callee.arguments:
         if parameter.name not in given and parameter.default is None:
             scope.note("E0117", f"parameter '{parameter.name}' of '{node.text}' has no default", node.span)
             return None

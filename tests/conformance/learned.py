@@ -1,8 +1,10 @@
-"""Activations with learnable parameters: every one of a package by every check, derivatives by parameters included.
+"""Activations with learnable parameters: every one of a package by every check, derivatives by parameters
+included.
 
     python -m tests.conformance.learned --package generated --device cpu
 
-In: a generated package and a device. Out: the table, as `python -m tests.conformance` prints it for the others.
+In: a generated package and a device. Out: the table, as `python -m tests.conformance` prints it for the
+others.
 """
 
 from __future__ import annotations
@@ -86,12 +88,12 @@ class Learner:
 
 
 def load_learners(package: str | ModuleType, device: str, only: Iterable[str] = ()) -> list[Learner]:
-    """The activations of a package that have learnable parameters; those that `only` names, if it names any."""
+    """The activations of a package with learnable parameters; those that `only` names, if any."""
     package = importlib.import_module(package) if isinstance(package, str) else package
     found = []
     for name in sorted(set(package._MODULES.values())):
         module = importlib.import_module(f"{package.__name__}.{name}")
-        operator = getattr(module, "_operator", None)
+        operator: Any = getattr(module, "_operator", None)
         if hasattr(operator, "learned") and (not only or name in only):
             signature = inspect.signature(getattr(module, name)).parameters
             numbers = {
@@ -165,7 +167,7 @@ def batched(s: Learner) -> None:
 
 
 def opcheck(s: Learner) -> None:
-    """PyTorch's own checks of a registered operator, forward and backward, with what requires a gradient or not."""
+    """PyTorch's own checks of a registered operator, with tensors that require a gradient or not."""
     numbers = tuple(s.numbers.values())
     for requires_grad in (False, True):
         x = torch.randn(4, 6, CHANNELS, device=s.device)[:, ::2].requires_grad_(requires_grad)
@@ -297,8 +299,9 @@ def dtensor(s: Learner) -> None:
             y: Any = s(x, *whole)
             kept = Replicate() if placement == Partial() else placement
             assert y.placements == (kept,)
-            dx, *found = torch.autograd.grad(y.sum(), [x, *whole])
+            dx, *sums = torch.autograd.grad(y.sum(), [x, *whole])
             assert dx.shape == x.shape
+            found: list[Any] = sums
             for p, extent in zip(found, s.operator.learned.values(), strict=True):
                 by_channel = Shard(0) if extent == "channel" else Partial()
                 wanted = (
