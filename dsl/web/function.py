@@ -1,0 +1,207 @@
+"""The page of one activation, and its card in the index.
+
+In: an activation, its certificate, its instruction counts. Out: `Entry`, HTML that the gallery puts in place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from html import escape
+from pathlib import PurePath
+from typing import Any
+
+from dsl import equations
+from dsl.activation import Activation
+from dsl.certificate import Certificate
+from dsl.curves import CurveError
+from dsl.derivation import Part, derivation
+from dsl.mathml import mathml
+from dsl.show import show_number
+from dsl.web import html, parts
+from dsl.web.chart import sketch
+from dsl.web.figures import figures, unavailable
+
+Counts = Mapping[str, Mapping[str, Any]]
+"""Rows of `dslgen inspect --write`, by `target/dtype/name/kind`."""
+
+_YEAR = re.compile(r"\b(1[89]\d\d|20\d\d)\b")
+_TITLE = re.compile(r"\s*\([^()]*\d{4}[^()]*\)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the gallery shows of an activation; `warning` says what could not be shown."""
+
+    name: str
+    family: str
+    tags: tuple[str, ...]
+    search: str
+    card: str
+    page: str
+    year: str
+    warning: str = ""
+
+
+def entry(activation: Activation, certificate: Certificate | None, counts: Counts, package: str) -> Entry:
+    """An activation's page and card; `package` is the generated package's name."""
+    warning, picture = "", ""
+    try:
+        drawn = figures(activation)
+        shown, picture = drawn.page, sketch(activation.name, drawn.sketch)
+    except CurveError as error:
+        shown = unavailable(escape(str(error)))
+    except Exception as error:  # One function without a plot is no reason to have no gallery: it is told.
+        warning = f"{activation.name}: no plot ({type(error).__name__}: {error})"
+        shown = unavailable(escape(f"{type(error).__name__}: {error}"))
+    steps = {part.title: part for part in derivation(activation, certificate)}
+    definition, certified, source = (
+        steps.pop(title) for title in ("Definition", "Certificate", "Kernels and module")
+    )
+    family = PurePath(activation.path).stem.replace("_", " ")
+    sections = [
+        ("Formula", "".join(parts.contents(definition))),
+        ("Plots", shown),
+        ("How to use it", _use(activation, package)),
+        ("Accuracy", "".join(parts.contents(certified))),
+        ("Instructions", _instructions(activation, counts)),
+        ("From formula to kernel", "\n".join(parts.section(part, 3) for part in steps.values())),
+        ("Source", "".join(parts.contents(_named(source, f"{activation.name}.py")))),
+    ]
+    body = "\n".join(_section(title, text) for title, text in sections)
+    contents = "".join(f'<li><a href="#{parts.anchor(title)}">{title}</a></li>' for title, _ in sections)
+    page = (
+        f"<header class=title><p class=family>{escape(family)}</p><h1>{escape(activation.name)}</h1>"
+        f"<p>{html.text(activation.doc)}</p>{_facts(activation)}</header>\n"
+        f'<nav class="contents" aria-label="On this page"><ul>{contents}</ul></nav>\n{body}'
+    )
+    return Entry(
+        activation.name,
+        family,
+        _tags(activation, certified),
+        _search(activation, family),
+        _card(activation, picture),
+        page,
+        (_YEAR.findall(activation.doc) or [""])[0],
+        warning,
+    )
+
+
+def _section(title: str, body: str) -> str:
+    name = parts.anchor(title)
+    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
+
+
+def _named(part: Part, name: str) -> Part:
+    return Part(name, part.prose, code=part.code, language=part.language)
+
+
+def _facts(activation: Activation) -> str:
+    facts = [("Module", f"<code>{escape(activation.class_name)}</code>")]
+    if activation.aliases:
+        facts.append(
+            ("Also called", ", ".join(f"<code>{escape(each)}</code>" for each in activation.aliases))
+        )
+    if activation.parameters:
+        shown = [
+            f"<code>{escape(each.name)}{_default(each.default)}</code>" for each in activation.parameters
+        ]
+        facts.append(("Parameters", ", ".join(shown)))
+    if activation.references:
+        shown = [f"<code>{escape(each.target)}</code>" for each in activation.references]
+        facts.append(("In PyTorch", ", ".join(shown)))
+    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return ""
+    return f" = {show_number(value) if isinstance(value, Fraction) else escape(str(value))}"
+
+
+def _use(activation: Activation, package: str) -> str:
+    arguments = ", ".join(activation.inputs)
+    code = (
+        f"from {package} import {activation.class_name}, {activation.name}\n\n"
+        f"y = {activation.name}({arguments})\n"
+        f"layer = {activation.class_name}()\n"
+    )
+    needed = [each.name for each in activation.parameters if each.default is None]
+    if needed:
+        code = code.replace("()", f"({', '.join(f'{name}=...' for name in needed)})")
+    spec = PurePath(activation.path).name
+    shell = f"dslgen build {spec} -o {package}"
+    return (
+        f"<p>Build the package, once:</p>{html.code(shell, 'bash')}<p>Then, in Python, on tensors of any "
+        f"shape and of float16, bfloat16, float32 or float64:</p>{html.code(code, 'python')}"
+    )
+
+
+NOT_COUNTED = "Not counted: `dslgen inspect --all --write FILE` counts, `gallery --counts FILE` shows them."
+COUNTED = "Machine instructions for each element, counted in compiled code."
+_ROW: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
+    ("instructions", lambda row: f"{row['instructions']:.1f}"),
+    ("of the slow unit", lambda row: f"{row['special']:.1f}"),
+    ("registers", lambda row: str(row["registers"])),
+    ("local memory, bytes", lambda row: str(row["spills"])),
+    ("widths of loads, bits", lambda row: " ".join(map(str, sorted(set(row["loads"]))))),
+)
+
+
+def _instructions(activation: Activation, counts: Counts) -> str:
+    rows = []
+    for key, row in counts.items():
+        target, dtype, name, kind = key.split("/")
+        if name == activation.name:
+            what = "derivative" if kind == "gradient" else kind
+            rows.append((f"{dtype} {what}", target, *(show(row) for _, show in _ROW)))
+    if not rows:
+        return f"<p>{html.text(NOT_COUNTED)}</p>"
+    head = ("kernel", "GPU", *(title for title, _ in _ROW))
+    return f"<p>{COUNTED}</p>{html.table([head, *rows], kind='numbers')}"
+
+
+def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:
+    tags = {
+        "one input": not activation.joint,
+        "several inputs": activation.joint,
+        "parameters": bool(activation.parameters),
+        "in PyTorch": bool(activation.references),
+        "certified": bool(certified.table),
+    }
+    return tuple(name for name, holds in tags.items() if holds)
+
+
+FEATURES = ("one input", "several inputs", "parameters", "in PyTorch", "certified")
+
+
+def _search(activation: Activation, family: str) -> str:
+    words = (
+        activation.name,
+        *activation.aliases,
+        activation.class_name,
+        activation.doc,
+        activation.formula,
+        family,
+    )
+    return " ".join(" ".join(words).lower().split())
+
+
+def _card(activation: Activation, picture: str) -> str:
+    said = _TITLE.sub("", activation.doc).strip()
+    _, right = equations.written(activation).rows[0]
+    return (
+        f'{picture}<h3><a href="functions/{escape(activation.name)}.html">{escape(activation.name)}</a></h3>'
+        f'<div class="formula">{mathml(right, display=True)}</div><p>{html.text(said)}</p>'
+    )
+
+
+def names(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Entries by their families, in order."""
+    found: dict[str, list[Entry]] = {}
+    for each in entries:
+        found.setdefault(each.family, []).append(each)
+    return found
