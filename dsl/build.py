@@ -24,7 +24,7 @@ from dsl.errors import SpecErrors
 from dsl.expr import Apply, Expr, Symbol, postorder
 from dsl.files import read_text, write_atomic
 from dsl.parallel import in_order
-from dsl.program import Program
+from dsl.program import JointProgram, Program
 from dsl.project import read_project
 from dsl.settings import settings
 
@@ -142,9 +142,16 @@ def plan_outputs(outputs: Sequence[Output], out: Path, stale: Iterable[Path] = (
     return Plan(tuple(changes), unchanged)
 
 
-def source(activation: Activation, certificate: Certificate | None = None) -> str:
-    """The generated module of an activation, formatted, without the lines of provenance."""
-    return _black(_render(activation, _inputs(activation, certificate), certificate))
+def source(
+    activation: Activation,
+    certificate: Certificate | None = None,
+    program: Program | JointProgram | None = None,
+) -> str:
+    """The generated module of an activation, formatted, without the lines of provenance.
+
+    `program` is what it compiles to, if that is known.
+    """
+    return _black(_render(activation, _inputs(activation, certificate), certificate, program))
 
 
 def _outputs(
@@ -188,12 +195,17 @@ def _inputs(activation: Activation, certificate: Certificate | None) -> str:
     return _digest(f"{_fingerprint(activation)}\0{quoted}")
 
 
-def _render(activation: Activation, inputs: str, certificate: Certificate | None) -> str:
+def _render(
+    activation: Activation,
+    inputs: str,
+    certificate: Certificate | None,
+    program: Program | JointProgram | None = None,
+) -> str:
     from dsl.pipeline import stages
     from dsl.targets import render
 
     try:
-        program = stages(activation).program
+        program = program or stages(activation).program
         accuracy = _accuracy(activation, program, certificate) if isinstance(program, Program) else ""
         return render(activation, program, inputs, accuracy)
     except SpecErrors:

@@ -367,6 +367,33 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
 
 
 @cli.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="A port of this machine; 0: a free one."
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser, too.")
+def playground(port: int, opens: bool) -> None:
+    """Serve a page, for this machine alone, on which to type formulas, until Ctrl-C.
+
+    Curve, stability, source and instructions follow what is typed. Formulas may call the configured specs.
+    """
+    _need("torch", "triton", "numpy", "pygments", extra="web")
+    from dsl.web.serve import run
+
+    def ready(url: str) -> None:
+        click.echo(url)
+        click.echo("Ctrl-C ends", err=True)
+        if opens:
+            click.launch(url)
+
+    try:
+        run(_config().specs, port, ready)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+    except OSError as error:
+        raise click.ClickException(f"port {port}: {error.strerror or error}") from None
+
+
+@cli.command()
 @_PATHS
 @click.option("--device", help="Where to measure; otherwise this machine's GPU.")
 @click.option("--dtypes", default="float32,bfloat16,float16", show_default=True)

@@ -60,9 +60,18 @@ class Panel:
 
 
 def panels(
-    activation: Activation, low: float, high: float, dtype: str, points: int = POINTS
+    activation: Activation,
+    low: float,
+    high: float,
+    dtype: str,
+    points: int = POINTS,
+    errors: bool = True,
+    ours: Way | None = None,
 ) -> tuple[Panel, Panel, Panel]:
     """The three panels of an activation with its parameters at their defaults, for low <= x <= high.
+
+    Without `errors` nothing is compiled, and the panels have exact values alone. `ours` is the generated
+    code, if it has been imported.
 
     Raises `CurveError` where a parameter has no default.
     """
@@ -71,22 +80,27 @@ def panels(
         raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
     fmt = FORMATS[dtype]
     x = np.unique(fmt.round(np.linspace(low, high, points)))
-    (case,) = plan([activation])
-    ways: dict[str, Way] = {OURS: module(activation)(), TYPED: plain(case)}
-    ways |= {TORCH: eager(case)} if case.reference else {}
-    results = {name: orders(function, x, dtype) for name, function in ways.items()}
+    results = {
+        name: orders(way, x, dtype) for name, way in (_ways(activation, ours) if errors else {}).items()
+    }
     inside = _inside(activation, values, x)
     made = []
     for order, root in enumerate(derive(activation)):
         exact = Reference(root, activation.input, values)(x, dtype)
         counted = exact.decided & inside
-        errors = {
+        found_errors = {
             name: np.where(counted, error_in_ulps(found[order], exact.rounded, exact.rest, fmt), -1.0)
             for name, found in results.items()
             if order < len(found)
         }
-        made.append(Panel(order, x, np.where(counted, exact.rounded, np.nan), errors))
+        made.append(Panel(order, x, np.where(counted, exact.rounded, np.nan), found_errors))
     return made[0], made[1], made[2]
+
+
+def _ways(activation: Activation, ours: Way | None) -> dict[str, Way]:
+    (case,) = plan([activation])
+    ways: dict[str, Way] = {OURS: ours or module(activation)(), TYPED: plain(case)}
+    return ways | ({TORCH: eager(case)} if case.reference else {})
 
 
 def _inside(activation: Activation, values: Mapping[str, Fraction], x: Array) -> NDArray[np.bool_]:

@@ -39,12 +39,12 @@ class Part:
 
 
 def derivation(
-    activation: Activation, certificate: Certificate | None = None, cost: str = "", whole: bool = True
+    activation: Activation, certificate: Certificate | None = None, cost: str = ""
 ) -> tuple[Part, ...]:
-    """Every step from an activation's definition to its kernel; the kernel's source too, if `whole`."""
+    """Every step from an activation's definition to its kernel, and the kernel's source."""
     made = stages(activation)
     program = made.program
-    parts = [
+    return (
         Part(
             "Definition",
             equations=(equations.written(activation),),
@@ -62,10 +62,8 @@ def derivation(
         Part("Program", PROGRAM, code="\n\n".join(map(show_function, program.functions)), language="act"),
         *([Part("Cost", code=cost, language="text")] if cost else []),
         certified(activation, program, certificate),
-    ]
-    if whole:
-        parts.append(Part("Kernels and module", code=source(activation, certificate), language="python"))
-    return tuple(parts)
+        Part("Kernels and module", code=source(activation, certificate, program), language="python"),
+    )
 
 
 DERIVED = "They are taken of the real function, before anything is rewritten for floating point."

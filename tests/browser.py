@@ -93,13 +93,12 @@ class Page:
             raise RuntimeError(given["exceptionDetails"]["exception"]["description"])
         return given["result"].get("value")
 
-    def until(self, script: str) -> Any:
-        """Wait for an expression to be true; gives its value."""
+    def until(self, script: str) -> None:
+        """Wait for an expression to be true."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            value = self.run(script)
-            if value:
-                return value
+            if self.run(f"Boolean({script})"):
+                return
             time.sleep(0.05)
         shown = self.run("document.body.innerText.slice(0, 2000)")
         raise AssertionError(f"never true: {script}\n{self.complaints}\n{shown}")

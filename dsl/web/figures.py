@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from html import escape
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from dsl.curves import (
     TYPED,
     CurveError,
     Panel,
+    Way,
     ceiling,
     has_pole,
     panels,
@@ -34,7 +36,7 @@ from dsl.ulp import Array
 from dsl.web.chart import Axis, Line, around, linear, plot
 from dsl.web.html import bullets, table
 
-LOW, HIGH = -10.0, 10.0
+ENDS = (-10.0, 10.0)
 POINTS = 2000
 CLASSES = {TYPED: "typed", TORCH: "torch", OURS: "ours"}
 """Drawn in this order, thinner lines on thicker ones."""
@@ -50,42 +52,54 @@ class Figures:
 
     page: str
     sketch: tuple[Line, ...]
+    panels: tuple[Panel, ...] = ()
 
 
-def figures(activation: Activation, points: int = POINTS) -> Figures:
-    """The plots of an activation on [-10, 10], in float32."""
+def figures(
+    activation: Activation,
+    ends: tuple[float, float] = ENDS,
+    points: int = POINTS,
+    errors: bool = True,
+    ours: Way | None = None,
+) -> Figures:
+    """The plots of an activation between two ends, in float32; see `dsl.curves.panels`."""
     values = defaults(activation)
     if values is None:
         raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
     given = f" With {show_parameters(values)}." if values else ""
-    return (
-        _joint(activation, values, given) if activation.joint else _single(activation, values, given, points)
-    )
-
-
-def _single(activation: Activation, values: dict[str, Fraction], given: str, points: int) -> Figures:
-    found = panels(activation, LOW, HIGH, "float32", points)
-    top = ceiling(found)
-    drawn = [name for name in CLASSES if any(name in panel.errors for panel in found)]
-    columns = "".join(
-        f"<figure><figcaption>{ORDERS[panel.order]}</figcaption>{value_plot(activation.name, panel)}"
-        '<p class="under">Error, in units in the last place</p>'
-        f"{_errors(activation.name, panel, top)}</figure>"
-        for panel in found
-    )
-    legend = "".join(f'<li class="{CLASSES[name]}">{name}</li>' for name in reversed(drawn))
-    note = (
-        f"<p class=note>Exact values, and the errors of float32 results on [−10, 10]: the generated code"
-        f"{', PyTorch’s function' if TORCH in drawn else ''} and the formula typed in torch operations, "
-        f"differentiated by autograd. A cross marks NaN or an infinity in a wrong place.{given}</p>"
-    )
-    picture = f'<ul class="legend">{legend}</ul><div class="plots">{columns}</div>'
-    page = f"{note}{picture}{_values(activation, values)}"
+    if activation.joint:
+        return _joint(activation, values, given, ends)
+    found = panels(activation, *ends, "float32", points, errors, ours)
+    shown = _with_errors(activation, found, given) if errors else _plots(activation, found)
     lines = tuple(
         Line(kind, "", panel.x[::8], _tamed(panel)[::8])
         for kind, panel in zip(("value", "slope"), found[:2], strict=True)
     )
-    return Figures(page, lines)
+    return Figures(shown + _values(activation, values), lines, found)
+
+
+def _with_errors(activation: Activation, found: Sequence[Panel], given: str) -> str:
+    drawn = [name for name in CLASSES if any(name in panel.errors for panel in found)]
+    x = found[0].x
+    torch = ", PyTorch’s function" if TORCH in drawn else ""
+    note = (
+        f"Exact values, and the errors of float32 results from {x[0]:g} to {x[-1]:g}: the generated code"
+        f"{torch} and the formula typed in torch operations, differentiated by autograd. A cross marks NaN "
+        f"or an infinity in a wrong place.{given}"
+    )
+    legend = "".join(f'<li class="{CLASSES[name]}">{name}</li>' for name in reversed(drawn))
+    picture = _plots(activation, found, ceiling(found))
+    return f'<p class="note">{escape(note)}</p><ul class="legend">{legend}</ul>{picture}'
+
+
+def _plots(activation: Activation, found: Sequence[Panel], top: float = 0.0) -> str:
+    """The panels, beside each other if there is room; with their errors below, if `top` is their end."""
+    columns = [
+        f"<figure><figcaption>{ORDERS[panel.order]}</figcaption>{value_plot(activation.name, panel)}"
+        f"{_errors(activation.name, panel, top) if top else ''}</figure>"
+        for panel in found
+    ]
+    return f'<div class="plots">{"".join(columns)}</div>'
 
 
 def _tamed(panel: Panel) -> Array:
@@ -131,7 +145,8 @@ def _errors(name: str, panel: Panel, top: float) -> str:
     ticks = [(np.log10(FLOOR), "exact"), (np.log10(0.5), "0.5"), *powers[:: 1 if len(powers) < 6 else 2]]
     up = Axis(np.log10(FLOOR) - 0.15, np.log10(top), [*ticks, (np.log10(top), "wrong")])
     across = linear(float(panel.x[0]), float(panel.x[-1]))
-    return plot(f"Errors of {name}", "; ".join(said), across, up, lines)
+    title = '<p class="under">Error, in units in the last place</p>'
+    return title + plot(f"Errors of {name}", "; ".join(said), across, up, lines)
 
 
 def _power(power: int) -> str:
@@ -150,10 +165,12 @@ def _values(activation: Activation, values: dict[str, Fraction]) -> str:
     return f"<details><summary>Values</summary>{shown}</details>"
 
 
-def _joint(activation: Activation, values: dict[str, Fraction], given: str) -> Figures:
+def _joint(
+    activation: Activation, values: dict[str, Fraction], given: str, ends: tuple[float, float]
+) -> Figures:
     """The value along the first input, for some of the second."""
     first, second, *others = activation.inputs
-    x = np.linspace(LOW, HIGH, 801)
+    x = np.linspace(*ends, 801)
     fixed = {**values, **dict.fromkeys(others, Fraction(1))}
     lines = [
         Line(
@@ -170,12 +187,12 @@ def _joint(activation: Activation, values: dict[str, Fraction], given: str) -> F
     ]
     said = "; ".join(f"at {line.label}, from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
     picture = plot(
-        f"{activation.name} along {first}", said, linear(LOW, HIGH), around(line.y for line in lines), lines
+        f"{activation.name} along {first}", said, linear(*ends), around(line.y for line in lines), lines
     )
     legend = "".join(f'<li class="f{place}">{line.label}</li>' for place, line in enumerate(lines))
     rest = f", {' and '.join(others)} at 1" if others else ""
     page = (
-        f"<p class=note>Exact values along {first}, for some values of {second}{rest}.{given}</p>"
+        f'<p class="note">Exact values along {first}, for some values of {second}{rest}.{given}</p>'
         f'<ul class="legend">{legend}</ul><div class="plots one"><figure>{picture}</figure></div>'
     )
     return Figures(page, tuple(Line(line.kind, "", line.x[::4], line.y[::4]) for line in lines))
@@ -190,11 +207,17 @@ def unavailable(reason: str) -> str:
     return bullets([f"No plot: {reason}"])
 
 
-def worst(found: Sequence[Panel]) -> dict[str, tuple[float, ...]]:
-    """The greatest finite error of each way, by order."""
-    return {
-        way: tuple(
-            float(np.nanmax(summary(each.x, each.errors[way])[1])) for each in found if way in each.errors
-        )
-        for way in CLASSES
-    }
+def worst(found: Sequence[Panel]) -> tuple[tuple[str, ...], ...]:
+    """The greatest errors of each way, as a table: `wrong` where NaN or an infinity is in a wrong place."""
+    ways = [way for way in reversed(CLASSES) if any(way in panel.errors for panel in found)]
+    rows = [
+        (ORDERS[panel.order], *(_worst(panel.errors[way]) if way in panel.errors else "none" for way in ways))
+        for panel in found
+    ]
+    return (("float32, ulp", *ways), *rows)
+
+
+def _worst(errors: Array) -> str:
+    finite = errors[np.isfinite(errors)]
+    greatest = f"{max(finite.max(initial=0), 0):.3g}"
+    return greatest if len(finite) == len(errors) else f"wrong; else {greatest}"

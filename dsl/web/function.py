@@ -152,16 +152,20 @@ _ROW: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
 
 
 def _instructions(activation: Activation, counts: Counts) -> str:
-    rows = []
-    for key, row in counts.items():
-        target, dtype, name, kind = key.split("/")
-        if name == activation.name:
-            what = "derivative" if kind == "gradient" else kind
-            rows.append((f"{dtype} {what}", target, *(show(row) for _, show in _ROW)))
+    rows = {key: row for key, row in counts.items() if key.split("/")[2] == activation.name}
     if not rows:
         return f"<p>{html.text(NOT_COUNTED)}</p>"
-    head = ("kernel", "GPU", *(title for title, _ in _ROW))
-    return f"<p>{COUNTED}</p>{html.table([head, *rows], kind='numbers')}"
+    return f"<p>{COUNTED}</p>{counted(rows)}"
+
+
+def counted(rows: Counts) -> str:
+    """Instruction counts as a table, a kernel a line."""
+    lines = []
+    for key, row in rows.items():
+        target, dtype, _, kind = key.split("/")
+        what = "derivative" if kind == "gradient" else kind
+        lines.append((f"{dtype} {what}", target, *(show(row) for _, show in _ROW)))
+    return html.table([("kernel", "GPU", *(title for title, _ in _ROW)), *lines], kind="numbers")
 
 
 def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:

@@ -145,8 +145,8 @@ def _index(shown: Sequence[Entry]) -> str:
     )
     body = (
         f'{_banner("")}<main id="main">\n<header class="title"><h1>Activation functions</h1>'
-        f"<p>{len(shown)} functions, each a line of mathematics: what it looks like, how accurate its kernels "
-        "are, what they cost, and how the formula became the code.</p></header>\n"
+        f"<p>{len(shown)} functions, each a line of mathematics: what it looks like, how accurate its "
+        "kernels are, what they cost, and how the formula became the code.</p></header>\n"
         '<form role="search" class="filters"><p><label for="q">Search</label>'
         '<input type="search" id="q" autocomplete="off" spellcheck="false" aria-describedby="hint">'
         '<span id="hint">names, formulas, papers; <kbd>/</kbd> comes here</span></p>'
