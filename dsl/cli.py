@@ -246,9 +246,9 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
     if form == "text":
         click.echo("\n\n\n".join(starmap(tell, known)))
         return
-    from dsl.derivation import derivation, title
+    from dsl.derivation import title, whole
 
-    sections = [(title(each[0]), derivation(*each)) for each in known]
+    sections = [(title(each[0]), whole(*each)) for each in known]
     if form == "latex":
         from dsl.paper import document
 

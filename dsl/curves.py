@@ -66,12 +66,12 @@ def panels(
     dtype: str,
     points: int = POINTS,
     errors: bool = True,
-    ours: Way | None = None,
+    made: Callable[[], Way] | None = None,
 ) -> tuple[Panel, Panel, Panel]:
     """The three panels of an activation with its parameters at their defaults, for low <= x <= high.
 
-    Without `errors` nothing is compiled, and the panels have exact values alone. `ours` is the generated
-    code, if it has been imported.
+    Without `errors` nothing is compiled, and the panels have exact values alone. `made` is the generated
+    module, if it has been imported.
 
     Raises `CurveError` where a parameter has no default.
     """
@@ -81,10 +81,10 @@ def panels(
     fmt = FORMATS[dtype]
     x = np.unique(fmt.round(np.linspace(low, high, points)))
     results = {
-        name: orders(way, x, dtype) for name, way in (_ways(activation, ours) if errors else {}).items()
+        name: orders(way, x, dtype) for name, way in (_ways(activation, made) if errors else {}).items()
     }
     inside = _inside(activation, values, x)
-    made = []
+    drawn = []
     for order, root in enumerate(derive(activation)):
         exact = Reference(root, activation.input, values)(x, dtype)
         counted = exact.decided & inside
@@ -93,13 +93,13 @@ def panels(
             for name, found in results.items()
             if order < len(found)
         }
-        made.append(Panel(order, x, np.where(counted, exact.rounded, np.nan), found_errors))
-    return made[0], made[1], made[2]
+        drawn.append(Panel(order, x, np.where(counted, exact.rounded, np.nan), found_errors))
+    return drawn[0], drawn[1], drawn[2]
 
 
-def _ways(activation: Activation, ours: Way | None) -> dict[str, Way]:
+def _ways(activation: Activation, made: Callable[[], Way] | None) -> dict[str, Way]:
     (case,) = plan([activation])
-    ways: dict[str, Way] = {OURS: ours or module(activation)(), TYPED: plain(case)}
+    ways: dict[str, Way] = {OURS: (made or module(activation))(), TYPED: plain(case)}
     return ways | ({TORCH: eager(case)} if case.reference else {})
 
 

@@ -6,8 +6,10 @@ In: an activation, its certificate and its kernels' cost if they are known. Out:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from dsl import certificate as certificates
 from dsl import equations
@@ -39,16 +41,19 @@ class Part:
 
 
 def derivation(
-    activation: Activation, certificate: Certificate | None = None, cost: str = ""
+    activation: Activation,
+    certificate: Certificate | None = None,
+    cost: str = "",
+    made: Stages | JointStages | None = None,
 ) -> tuple[Part, ...]:
-    """Every step from an activation's definition to its kernel, and the kernel's source."""
-    made = stages(activation)
+    """Every step from an activation's definition to its program; `made` is what was compiled, if it was."""
+    made = made or stages(activation)
     program = made.program
     return (
         Part(
             "Definition",
             equations=(equations.written(activation),),
-            code=show_activation(activation),
+            code=show_activation(activation, typed=True),
             language="act",
         ),
         *_failures(activation, made),
@@ -62,8 +67,15 @@ def derivation(
         Part("Program", PROGRAM, code="\n\n".join(map(show_function, program.functions)), language="act"),
         *([Part("Cost", code=cost, language="text")] if cost else []),
         certified(activation, program, certificate),
-        Part("Kernels and module", code=source(activation, certificate, program), language="python"),
     )
+
+
+def whole(activation: Activation, certificate: Certificate | None = None, cost: str = "") -> tuple[Part, ...]:
+    """The derivation, and the source that it ends in."""
+    made = stages(activation)
+    code = source(activation, certificate, made.program)
+    steps = derivation(activation, certificate, cost, made)
+    return (*steps, Part("Kernels and module", code=code, language="python"))
 
 
 DERIVED = "They are taken of the real function, before anything is rewritten for floating point."
@@ -72,6 +84,10 @@ NAIVE = (
     "The formula run as it stands, every operation correctly rounded to float32, against exact values: what "
     "is wrong here is the formula, and no library."
 )
+
+
+_LONG = re.compile(r"-?\d{10,}/\d{10,}")
+"""A quotient that says less than its first digits."""
 
 
 def _failures(activation: Activation, made: Stages | JointStages) -> list[Part]:
@@ -86,7 +102,8 @@ def _failures(activation: Activation, made: Stages | JointStages) -> list[Part]:
 def _mended(made: Stages | JointStages) -> list[Part]:
     if isinstance(made, JointStages):
         return []
-    return [Part("Polynomials and ends", lines=tuple(patches(made)))]
+    lines = [_LONG.sub(lambda found: f"{float(Fraction(found[0])):.6g}", line) for line in patches(made)]
+    return [Part("Polynomials and ends", lines=tuple(lines))]
 
 
 def _rules(program: Program | JointProgram) -> tuple[tuple[str, str], ...]:

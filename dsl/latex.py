@@ -22,6 +22,7 @@ _SIGNS = {
     "×": r"\times",
     "¬": r"\neg ",
     "∂": r"\partial ",
+    "′": r"\prime",
     "∑": r"\sum",
     "∏": r"\prod",
 }
@@ -85,10 +86,8 @@ class _Latex:
     def word(self, name: str) -> str:
         if name == "e":
             return r"\mathrm{e}"
-        stem = name.rstrip("′")
-        primes = "'" * (len(name) - len(stem))
-        known = f"\\{stem}" if stem in _KNOWN else _INVERSE.get(stem)
-        return (known or rf"\operatorname{{{escape(stem)}}}") + primes
+        known = f"\\{name}" if name in _KNOWN else _INVERSE.get(name)
+        return known or rf"\operatorname{{{escape(name)}}}"
 
     def text(self, text: str) -> str:
         return rf"\text{{{escape(text)}}}"

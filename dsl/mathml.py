@@ -13,6 +13,7 @@ from dsl.expr import Expr
 from dsl.typeset import typeset
 
 _SPACED = "+−"
+_TALL = ("<mfrac", "<mtable", "<munderover")
 
 
 def mathml(root: Expr, display: bool = False) -> str:
@@ -63,7 +64,9 @@ class _MathML:
         return f"<mrow>{''.join(parts)}</mrow>" if len(parts) > 1 else "".join(parts)
 
     def fenced(self, left: str, body: str, right: str) -> str:
-        return f'<mrow><mo form="prefix">{left}</mo>{body}<mo form="postfix">{right}</mo></mrow>'
+        # Brackets that may grow take the room of those that have.
+        grow = "" if any(tall in body for tall in _TALL) else ' stretchy="false"'
+        return f'<mrow><mo form="prefix"{grow}>{left}</mo>{body}<mo form="postfix"{grow}>{right}</mo></mrow>'
 
     def fraction(self, above: str, below: str) -> str:
         return f"<mfrac>{above}{below}</mfrac>"

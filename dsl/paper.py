@@ -1,6 +1,6 @@
 """The way from a definition to its kernel as a LaTeX document.
 
-In: a title and `Part`s. Out: a document for any LaTeX that has amsmath and booktabs.
+In: a title and `Part`s. Out: a document for any LaTeX that has amsmath, booktabs and geometry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dsl.latex import align, escape
 _HEAD = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage{amsmath,booktabs}
+\usepackage[margin=2.5cm]{geometry}
 \allowdisplaybreaks
+\sloppy
 """
 
 
@@ -62,4 +64,4 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _code(text: str) -> str:
-    return f"\\begin{{verbatim}}\n{text}\n\\end{{verbatim}}"
+    return f"{{\\scriptsize\n\\begin{{verbatim}}\n{text}\n\\end{{verbatim}}}}"

@@ -170,7 +170,10 @@ class _Setter:
         if not args and op in (*CONSTANTS, "true", "false"):
             words = {"pi": "π", "inf": "∞", "e": self.notation.word("e")}
             return _Piece(self.notation.letter(words[op]) if op in ("pi", "inf") else words.get(op, op))
-        head = self.name(op) if len(op) == 1 else self.notation.word(op)
+        stem = op.rstrip("′")
+        primes = [self.notation.sign("′", False)] * (len(op) - len(stem))
+        head = self.name(stem) if len(stem) == 1 else self.notation.word(stem)
+        head = self.notation.power(head, self.notation.row(primes)) if primes else head
         tail = self.notation.row([self.notation.apply, self.notation.fenced("(", self.listed(args), ")")])
         return _Piece(self.notation.row([head, tail]), call=(head, tail))
 

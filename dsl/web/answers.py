@@ -6,7 +6,7 @@ HTML. Runs in a process of its own, which may be killed (`dsl.web.worker`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from importlib import import_module
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dsl.activation import Activation
+from dsl.build import source
 from dsl.cost import DTYPES, package
 from dsl.curves import CurveError, Way
 from dsl.derivation import Part, derivation
@@ -23,6 +24,7 @@ from dsl.equations import written
 from dsl.errors import Span, SpecError, SpecErrors, as_text
 from dsl.inspect import table
 from dsl.parse import parse_all
+from dsl.pipeline import stages
 from dsl.project import read_spec, spec_files
 from dsl.resolve import resolve_all
 from dsl.runtime import defines, without_head
@@ -69,37 +71,45 @@ def answers(question: Question) -> Iterator[Answer]:
         return
     yield Answer("formula", "".join(parts.contents(Part("", equations=(written(activation),)))))
     yield Answer("curve", _figures(activation, question, QUICK, errors=False)[1])
-    told = {part.title: part for part in derivation(activation)}
-    source = told.pop("Kernels and module").code
-    yield Answer("source", html.code(source, "python"))
-    with package({activation.name: source}) as made:
-        module = import_module(f"{made.__name__}.{activation.name}")
-        ours: Way = getattr(module, activation.class_name)()
-        yield Answer("stability", _stability(activation, question, ours, told))
-        rows = {key: asdict(row) for key, row in table(made, TARGET, DTYPES).items()}
+    made = stages(activation)
+    code = source(activation, program=made.program)
+    yield Answer("source", html.code(code, "python"))
+    with package({activation.name: code}) as kernels:
+        module = import_module(f"{kernels.__name__}.{activation.name}")
+        steps = derivation(activation, made=made)
+        yield Answer(
+            "stability", _stability(activation, question, getattr(module, activation.class_name), steps)
+        )
+        rows = {key: asdict(row) for key, row in table(kernels, TARGET, DTYPES).items()}
         yield Answer("cost", f"<p>{COUNTED}</p>{counted(rows)}")
 
 
 NOT_MEASURED = "Errors are measured for functions of one input whose parameters have defaults."
 
 
-def _stability(activation: Activation, question: Question, ours: Way, told: Mapping[str, Part]) -> str:
+def _stability(
+    activation: Activation, question: Question, module: Callable[[], Way], steps: Sequence[Part]
+) -> str:
     """How the formula was mended, and what the page moves into other places: plots and errors."""
-    drawn, shown = _figures(activation, question, POINTS, errors=True, ours=ours)
+    drawn, shown = _figures(activation, question, POINTS, errors=True, module=module)
     if drawn is None or not drawn.panels:
         measured = f"<p>{NOT_MEASURED}</p>"
     else:
         measured = html.table([[escape(cell) for cell in row] for row in worst(drawn.panels)], kind="numbers")
     left_out = ("Definition", "Certificate")
-    steps = "".join(parts.section(part, 3) for title, part in told.items() if title not in left_out)
-    return f'<div data-for="curve">{shown}</div><div data-for="worst">{measured}</div>{steps}'
+    told = parts.article([part for part in steps if part.title not in left_out], 3)
+    return f'<div data-for="curve">{shown}</div><div data-for="worst">{measured}</div>{told}'
 
 
 def _figures(
-    activation: Activation, question: Question, points: int, errors: bool, ours: Way | None = None
+    activation: Activation,
+    question: Question,
+    points: int,
+    errors: bool,
+    module: Callable[[], Way] | None = None,
 ) -> tuple[Figures | None, str]:
     try:
-        drawn = figures(activation, (question.low, question.high), points, errors, ours)
+        drawn = figures(activation, (question.low, question.high), points, errors, module)
     except CurveError as error:
         return None, unavailable(escape(str(error)))
     return drawn, drawn.page

@@ -6,7 +6,7 @@ drawn raises `CurveError`, which says why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
@@ -60,7 +60,7 @@ def figures(
     ends: tuple[float, float] = ENDS,
     points: int = POINTS,
     errors: bool = True,
-    ours: Way | None = None,
+    made: Callable[[], Way] | None = None,
 ) -> Figures:
     """The plots of an activation between two ends, in float32; see `dsl.curves.panels`."""
     values = defaults(activation)
@@ -69,7 +69,7 @@ def figures(
     given = f" With {show_parameters(values)}." if values else ""
     if activation.joint:
         return _joint(activation, values, given, ends)
-    found = panels(activation, *ends, "float32", points, errors, ours)
+    found = panels(activation, *ends, "float32", points, errors, made)
     shown = _with_errors(activation, found, given) if errors else _plots(activation, found)
     lines = tuple(
         Line(kind, "", panel.x[::8], _tamed(panel)[::8])

@@ -17,7 +17,7 @@ from dsl import equations
 from dsl.activation import Activation
 from dsl.certificate import Certificate
 from dsl.curves import CurveError
-from dsl.derivation import Part, derivation
+from dsl.derivation import Part, whole
 from dsl.mathml import mathml
 from dsl.show import show_number
 from dsl.web import html, parts
@@ -56,7 +56,7 @@ def entry(activation: Activation, certificate: Certificate | None, counts: Count
     except Exception as error:  # One function without a plot is no reason to have no gallery: it is told.
         warning = f"{activation.name}: no plot ({type(error).__name__}: {error})"
         shown = unavailable(escape(f"{type(error).__name__}: {error}"))
-    steps = {part.title: part for part in derivation(activation, certificate)}
+    steps = {part.title: part for part in whole(activation, certificate)}
     definition, certified, source = (
         steps.pop(title) for title in ("Definition", "Certificate", "Kernels and module")
     )
