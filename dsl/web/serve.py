@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(f"{line}\n".encode())
                 self.wfile.flush()
         finally:
-            running.close()  # type: ignore[attr-defined] # an iterator that is a generator
+            running.close()
 
     def _check_host(self) -> None:
         if self.headers.get("Host") not in self.server.hosts:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
@@ -53,7 +53,7 @@ class Work:
         """End it: no answer comes any more."""
         self._stopped.set()
 
-    def run(self) -> Iterator[Answer | None]:
+    def run(self) -> Generator[Answer | None, None, None]:
         """The answers; None every second in between, so that the reader can be seen to be there still."""
         ours, theirs = _CONTEXT.Pipe(duplex=False)
         process = _CONTEXT.Process(target=_work, args=(theirs, self._question, self._memory))
