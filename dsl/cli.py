@@ -338,9 +338,11 @@ COUNTS = Path("benchmarks/results/instructions-sm_90.json")
 def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, error_format: str) -> None:
     """Write a site of all definitions: index.html in DIR opens from the disk, and fetches nothing.
 
-    A page for each: plots, formula, errors, instructions, derivation, source.
+    A page for each: plots, formula, errors, instructions, derivation, source. Exits with 1 if one could not
+    be shown whole.
     """
     _need("torch", "triton", "numpy", "pygments", extra="web")
+    from dsl import catalogue
     from dsl.certificate import read_lock
     from dsl.web import gallery as making
 
@@ -358,12 +360,15 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
 
     specs = paths or config.specs
     held = read_lock(config.lock)
-    shown = making.entries(specs, activations, held, rows, config.out.name, jobs, progress)
-    for each in shown:
-        if each.warning:
-            click.echo(each.warning, err=True)
+    frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
+    listed = catalogue.entries(activations, held, frameworks)
+    elsewhere = {each.name: each.frameworks for each in listed}
+    shown = making.entries(specs, activations, held, rows, elsewhere, config.out.name, jobs, progress)
     making.write(making.site(shown), out)
     click.echo(f"wrote {out / 'index.html'}, with {len(shown)} functions")
+    warnings = [line for each in shown for line in each.warnings]
+    if warnings:
+        _finish("\n".join(warnings))
 
 
 @cli.command()

@@ -22,7 +22,8 @@ import pytest
 
 from dsl.build import BuildError
 from dsl.cli import _run
-from dsl.web import worker
+from dsl.resolve import activations
+from dsl.web import function, worker
 from dsl.web.answers import Question, answers, definitions, read
 from dsl.web.gallery import MARK, read_counts, write
 from dsl.web.serve import Handler, Server
@@ -117,6 +118,23 @@ def test_a_gallery_holds_together(site: Path) -> None:
     assert scaled.count('class="plot"') == 6
     assert (site / "functions/gated.html").read_text(encoding="utf-8").count('class="plot"') == 1
     assert "parameter without a default" in (site / "functions/bare.html").read_text(encoding="utf-8")
+
+
+def test_a_function_that_cannot_be_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a <new> kind")
+
+    monkeypatch.setattr(function, "figures", fail)
+    monkeypatch.setattr(function, "whole", fail)
+    (odd,) = activations("odd(x) = x**3")
+    made = function.entry(odd, None, {}, "generated", {"jax": ("odd_one",)})
+    assert made.warnings == (
+        "odd: no plot (RuntimeError: a <new> kind)",
+        "odd: no derivation (RuntimeError: a <new> kind)",
+    )
+    assert "a &lt;new&gt; kind" in made.page
+    assert "odd_one" in made.search
+    Links(made.page)
 
 
 def test_a_folder_is_ours_or_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dsl.certificate import Certificate
 from dsl.curves import CurveError
 from dsl.derivation import Part, whole
 from dsl.mathml import mathml
+from dsl.report import signature
 from dsl.show import show_number
 from dsl.web import html, parts
 from dsl.web.chart import sketch
@@ -27,13 +28,12 @@ from dsl.web.figures import figures, unavailable
 Counts = Mapping[str, Mapping[str, Any]]
 """Rows of `dslgen inspect --write`, by `target/dtype/name/kind`."""
 
-_YEAR = re.compile(r"\b(1[89]\d\d|20\d\d)\b")
 _TITLE = re.compile(r"\s*\([^()]*\d{4}[^()]*\)")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the gallery shows of an activation; `warning` says what could not be shown."""
+    """What the gallery shows of an activation; `warnings` say what could not be shown."""
 
     name: str
     family: str
@@ -41,52 +41,79 @@ class Entry:
     search: str
     card: str
     page: str
-    year: str
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
 
 
-def entry(activation: Activation, certificate: Certificate | None, counts: Counts, package: str) -> Entry:
-    """An activation's page and card; `package` is the generated package's name."""
-    warning, picture = "", ""
-    try:
-        drawn = figures(activation)
-        shown, picture = drawn.page, sketch(activation.name, drawn.sketch)
-    except CurveError as error:
-        shown = unavailable(escape(str(error)))
-    except Exception as error:  # One function without a plot is no reason to have no gallery: it is told.
-        warning = f"{activation.name}: no plot ({type(error).__name__}: {error})"
-        shown = unavailable(escape(f"{type(error).__name__}: {error}"))
-    steps = {part.title: part for part in whole(activation, certificate)}
-    definition, certified, source = (
-        steps.pop(title) for title in ("Definition", "Certificate", "Kernels and module")
-    )
+def entry(
+    activation: Activation,
+    certificate: Certificate | None,
+    counts: Counts,
+    package: str,
+    elsewhere: Mapping[str, Sequence[str]],
+) -> Entry:
+    """An activation's page and card.
+
+    `package` is the generated package's name; `elsewhere` has what other frameworks call the activation.
+    """
+    plots, picture, no_plot = _plots(activation)
+    steps, no_steps = _steps(activation, certificate)
     family = PurePath(activation.path).stem.replace("_", " ")
     sections = [
-        ("Formula", "".join(parts.contents(definition))),
-        ("Plots", shown),
+        ("Formula", _contents(steps.pop("Definition"))),
+        ("Plots", plots),
         ("How to use it", _use(activation, package)),
-        ("Accuracy", "".join(parts.contents(certified))),
+        ("Accuracy", _contents(certified := steps.pop("Certificate"))),
         ("Instructions", _instructions(activation, counts)),
-        ("From formula to kernel", "\n".join(parts.section(part, 3) for part in steps.values())),
-        ("Source", "".join(parts.contents(_named(source, f"{activation.name}.py")))),
+        ("Source", _contents(steps.pop("Kernels and module"))),
+        ("From formula to kernel", parts.article([*steps.values()], 3)),
     ]
     body = "\n".join(_section(title, text) for title, text in sections)
     contents = "".join(f'<li><a href="#{parts.anchor(title)}">{title}</a></li>' for title, _ in sections)
     page = (
-        f"<header class=title><p class=family>{escape(family)}</p><h1>{escape(activation.name)}</h1>"
-        f"<p>{html.text(activation.doc)}</p>{_facts(activation)}</header>\n"
+        f'<header class="title"><p class="family">{escape(family)}</p><h1>{escape(activation.name)}</h1>'
+        f"<p>{html.text(activation.doc)}</p>{_facts(activation, elsewhere)}</header>\n"
         f'<nav class="contents" aria-label="On this page"><ul>{contents}</ul></nav>\n{body}'
     )
     return Entry(
         activation.name,
         family,
         _tags(activation, certified),
-        _search(activation, family),
+        _search(activation, family, elsewhere),
         _card(activation, picture),
         page,
-        (_YEAR.findall(activation.doc) or [""])[0],
-        warning,
+        tuple(filter(None, (no_plot, no_steps))),
     )
+
+
+# One function that cannot be shown whole is no reason to have no gallery; it is told, on its page too.
+
+
+def _plots(activation: Activation) -> tuple[str, str, str]:
+    """The plots, the sketch, and a warning."""
+    try:
+        drawn = figures(activation)
+    except CurveError as error:
+        return unavailable(escape(str(error))), "", ""
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return unavailable(escape(reason)), "", f"{activation.name}: no plot ({reason})"
+    return drawn.page, sketch(activation.name, drawn.sketch), ""
+
+
+def _steps(activation: Activation, certificate: Certificate | None) -> tuple[dict[str, Part], str]:
+    """The parts of the derivation by their titles, and a warning."""
+    try:
+        return {part.title: part for part in whole(activation, certificate)}, ""
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        missing = Part("", f"Not shown: {reason}")
+        definition = Part("", code=f"{signature(activation)} = {activation.formula}", language="act")
+        found = {"Definition": definition, "Certificate": missing, "Kernels and module": missing}
+        return found, f"{activation.name}: no derivation ({reason})"
+
+
+def _contents(part: Part) -> str:
+    return "".join(parts.contents(part))
 
 
 def _section(title: str, body: str) -> str:
@@ -94,11 +121,7 @@ def _section(title: str, body: str) -> str:
     return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
 
 
-def _named(part: Part, name: str) -> Part:
-    return Part(name, part.prose, code=part.code, language=part.language)
-
-
-def _facts(activation: Activation) -> str:
+def _facts(activation: Activation, elsewhere: Mapping[str, Sequence[str]]) -> str:
     facts = [("Module", f"<code>{escape(activation.class_name)}</code>")]
     if activation.aliases:
         facts.append(
@@ -112,6 +135,7 @@ def _facts(activation: Activation) -> str:
     if activation.references:
         shown = [f"<code>{escape(each.target)}</code>" for each in activation.references]
         facts.append(("In PyTorch", ", ".join(shown)))
+    facts += [(f"In {name}", escape(", ".join(theirs))) for name, theirs in elsewhere.items()]
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return f'<dl class="facts">{rows}</dl>'
 
@@ -182,7 +206,8 @@ def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:
 FEATURES = ("one input", "several inputs", "parameters", "in PyTorch", "certified")
 
 
-def _search(activation: Activation, family: str) -> str:
+def _search(activation: Activation, family: str, elsewhere: Mapping[str, Sequence[str]]) -> str:
+    theirs = [name for names in elsewhere.values() for name in names]
     words = (
         activation.name,
         *activation.aliases,
@@ -190,6 +215,7 @@ def _search(activation: Activation, family: str) -> str:
         activation.doc,
         activation.formula,
         family,
+        *theirs,
     )
     return " ".join(" ".join(words).lower().split())
 
@@ -203,7 +229,7 @@ def _card(activation: Activation, picture: str) -> str:
     )
 
 
-def names(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+def families(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     """Entries by their families, in order."""
     found: dict[str, list[Entry]] = {}
     for each in entries:

@@ -17,6 +17,7 @@ from html import escape
 from multiprocessing import get_context
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from dsl import __version__
 from dsl.activation import Activation
@@ -24,7 +25,7 @@ from dsl.build import BuildError
 from dsl.certificate import Certificate
 from dsl.files import read_text
 from dsl.web import html
-from dsl.web.function import FEATURES, Counts, Entry, entry, names
+from dsl.web.function import FEATURES, Counts, Entry, entry, families
 from dsl.web.html import attributes
 from dsl.web.parts import anchor
 
@@ -57,16 +58,25 @@ def entries(
     activations: Sequence[Activation],
     held: Mapping[str, Certificate],
     counts: Counts,
+    elsewhere: Mapping[str, Mapping[str, Sequence[str]]],
     package: str,
     jobs: int,
     progress: Callable[[int, int, str], None],
 ) -> list[Entry]:
-    """What the gallery shows of each activation; `progress` is told how many of them are done."""
+    """What the gallery shows of each activation; `progress` is told how many of them are done.
+
+    `elsewhere` has, by name, what other frameworks call an activation.
+    """
     found: dict[str, Entry] = {}
     with _pool(jobs, specs) as pool:
         pending = {
             pool.submit(
-                _entry, each.name, held.get(each.name), _counts(counts, each.name), package
+                _entry,
+                each.name,
+                held.get(each.name),
+                {key: row for key, row in counts.items() if key.split("/")[2] == each.name},
+                package,
+                elsewhere.get(each.name, {}),
             ): each.name
             for each in activations
         }
@@ -75,10 +85,6 @@ def entries(
             found[made.name] = made
             progress(done, len(pending), made.name)
     return [found[each.name] for each in activations]
-
-
-def _counts(counts: Counts, name: str) -> Counts:
-    return {key: row for key, row in counts.items() if key.split("/")[2] == name}
 
 
 @contextmanager
@@ -112,8 +118,8 @@ def _start(paths: tuple[str, ...]) -> None:
     _activations.update({each.name: each for each in project.activations})
 
 
-def _entry(name: str, certificate: Certificate | None, counts: Counts, package: str) -> Entry:
-    return entry(_activations[name], certificate, counts, package)
+def _entry(name: str, *more: Any) -> Entry:
+    return entry(_activations[name], *more)
 
 
 # The site
@@ -134,8 +140,8 @@ NONE = "Nothing is like that. `dslgen playground` draws any formula."
 
 
 def _index(shown: Sequence[Entry]) -> str:
-    by_family = names(shown)
-    families = "".join(_box("family", name, f"{name} ({len(found)})") for name, found in by_family.items())
+    by_family = families(shown)
+    kinds = "".join(_box("family", name, f"{name} ({len(found)})") for name, found in by_family.items())
     kept = [name for name in FEATURES if any(name in each.tags for each in shown)]
     features = "".join(_box("tag", name, name) for name in kept)
     groups = "\n".join(
@@ -150,7 +156,7 @@ def _index(shown: Sequence[Entry]) -> str:
         '<form role="search" class="filters"><p><label for="q">Search</label>'
         '<input type="search" id="q" autocomplete="off" spellcheck="false" aria-describedby="hint">'
         '<span id="hint">names, formulas, papers; <kbd>/</kbd> comes here</span></p>'
-        f"<fieldset><legend>Family</legend>{families}</fieldset>"
+        f"<fieldset><legend>Family</legend>{kinds}</fieldset>"
         f"<fieldset><legend>Only with</legend>{features}</fieldset>"
         '<p><output id="count" role="status"></output>'
         '<button type="reset" id="clear" hidden>Show all</button></p></form>\n'

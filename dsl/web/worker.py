@@ -27,13 +27,12 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+_CONTEXT.set_forkserver_preload(["dsl.web.answers"])
 
 
 def prepare() -> None:
     """Start the process that the others are forked from, which takes seconds, without waiting for it."""
-    if _CONTEXT.get_start_method() == "forkserver":
-        _CONTEXT.set_forkserver_preload(["dsl.web.answers"])
-        threading.Thread(target=_start_and_wait, daemon=True).start()
+    threading.Thread(target=_start_and_wait, daemon=True).start()
 
 
 def _start_and_wait() -> None:
@@ -117,7 +116,7 @@ def _work(connection: Connection, question: Question, memory: int) -> None:
         for answer in answers(question):
             connection.send(answer)
         connection.send(None)
-    except MemoryError:
+    except (MemoryError, SystemError):  # parts of Python written in C say it in the second way
         connection.send(Answer("stopped", f"Stopped: {TOO_MUCH}"))
     except Exception as error:
         connection.send(Answer("stopped", f"{type(error).__name__}: {error}"))
