@@ -344,6 +344,7 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
     _need("torch", "triton", "numpy", "pygments", extra="web")
     from dsl import catalogue
     from dsl.certificate import read_lock
+    from dsl.progress import Progress
     from dsl.web import gallery as making
 
     config = _config()
@@ -352,18 +353,15 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
     activations = _project(paths).checked().activations
     making.refuse_foreign(out)
     rows = making.read_counts(counts or COUNTS)
-    terminal = sys.stderr.isatty()
-
-    def progress(done: int, total: int, name: str) -> None:
-        if terminal:
-            click.echo(f"\r\033[K[{done}/{total}] {name}", err=True, nl=done == total)
-
     specs = paths or config.specs
     held = read_lock(config.lock)
     frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
     listed = catalogue.entries(activations, held, frameworks)
     elsewhere = {each.name: each.frameworks for each in listed}
-    shown = making.entries(specs, activations, held, rows, elsewhere, config.out.name, jobs, progress)
+    with Progress() as progress:
+        shown = making.entries(
+            specs, activations, held, rows, elsewhere, config.out.name, jobs, progress.show
+        )
     making.write(making.site(shown), out)
     click.echo(f"wrote {out / 'index.html'}, with {len(shown)} functions")
     warnings = [line for each in shown for line in each.warnings]

@@ -13,12 +13,12 @@ from fractions import Fraction
 
 from dsl import certificate as certificates
 from dsl import equations
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.build import code_digest, source
 from dsl.certificate import DTYPES, KINDS, MAKERS, Certificate
 from dsl.equations import Equations
 from dsl.explain import GOOD, UNTRIED, naive, patches
-from dsl.pipeline import JointStages, Stages, stages
+from dsl.pipeline import JointStages, Stages, derive, stages
 from dsl.program import JointProgram, Program
 from dsl.show import show_activation, show_function
 
@@ -57,7 +57,7 @@ def derivation(
             language="act",
         ),
         *_failures(activation, made),
-        Part("Derivatives", DERIVED, equations=equations.stage(activation, made.simplified)[1:]),
+        Part("Derivatives", DERIVED, equations=_derivatives(activation, made)),
         Part(
             "Rules that fired",
             "" if program.rewrites else "None: it is evaluated as it is written.",
@@ -86,16 +86,25 @@ NAIVE = (
 )
 
 
+MANY = 3
+"""With so many variables or more, second derivatives are too many to be shown."""
+
+
+def _derivatives(activation: Activation, made: Stages | JointStages) -> tuple[Equations, ...]:
+    count = 1 + len(activation.variables) if len(activation.variables) >= MANY else None
+    return equations.stage(activation, made.simplified)[1:count]
+
+
 _LONG = re.compile(r"-?\d{10,}/\d{10,}")
 """A quotient that says less than its first digits."""
 
 
 def _failures(activation: Activation, made: Stages | JointStages) -> list[Part]:
-    if isinstance(made, JointStages):
+    if activation.joint:
         return []
-    lines = tuple(
-        f"{label}: {line}" for label, _, found in naive(activation, made) for line in found or [GOOD]
-    )
+    plain = as_numbers(activation)
+    derived = derive(plain) if activation.learned else made.derived
+    lines = tuple(f"{label}: {line}" for label, _, found in naive(plain, derived) for line in found or [GOOD])
     return [Part("As it is written, in float32", NAIVE, lines=lines or (UNTRIED,))]
 
 
@@ -116,7 +125,8 @@ def certified(
     """What a certificate says, if it was made for this program."""
     title = "Certificate"
     if isinstance(program, JointProgram):
-        return Part(title, certificates.JOINT_NOT_CERTIFIED)
+        learned, joint = certificates.LEARNED_NOT_CERTIFIED, certificates.JOINT_NOT_CERTIFIED
+        return Part(title, learned if activation.learned else joint)
     if certificate is None or certificate.digest != code_digest(activation, program):
         return Part(title, certificates.NOT_CERTIFIED)
     return Part(title, CERTIFIED, lines=_notes(certificate, activation), table=table(certificate))

@@ -34,9 +34,7 @@ def written(activation: Activation) -> Equations:
     >>> [show_expr(right) for _, right in written(gated).rows]
     ['x * u', 'sigmoid(x)']
     """
-    parameters = ", ".join(each.name for each in activation.parameters)
-    head = f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
-    (definition,) = parse(f"{head} = {activation.formula}")
+    (definition,) = parse(f"{activation.name}({', '.join(activation.inputs)}) = {activation.formula}")
     rows = [(_function(activation), as_written(definition.body))]
     for clause in definition.clause("with"):
         assert clause.name is not None
@@ -48,7 +46,7 @@ def written(activation: Activation) -> Equations:
 
 def stage(activation: Activation, roots: Sequence[Expr]) -> tuple[Equations, ...]:
     """The value and its derivatives after a stage; what occurs twice has a name."""
-    taken = (*activation.inputs, *(parameter.name for parameter in activation.parameters))
+    taken = (*activation.variables, *(parameter.name for parameter in activation.parameters))
     found = []
     for left, root in zip(_lefts(activation), roots, strict=False):
         steps, results = share({"result": root}, activation.names, taken)
@@ -77,9 +75,9 @@ def _function(activation: Activation) -> Expr:
 def _lefts(activation: Activation) -> list[Expr]:
     """The left sides of the value and the derivatives, in the order of `Activation.labels`."""
     value = _function(activation)
-    if not activation.joint:
+    if len(activation.variables) == 1:
         return [value, *(Apply(activation.name + "′" * order, *value.args) for order in (1, 2))]
-    name, inputs = Symbol(activation.name), [*map(Symbol, activation.inputs)]
+    name, inputs = Symbol(activation.name), [*map(Symbol, activation.variables)]
     first = [Apply("partial", name, each, ONE) for each in inputs]
     second = [Apply("partial", name, *pair, TWO) for pair in combinations_with_replacement(inputs, 2)]
     return [value, *first, *second]

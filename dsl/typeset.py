@@ -38,7 +38,8 @@ SIGNS: dict[str, str] = {"lt": "<", "le": "≤", "gt": ">", "ge": "≥", "eq": "
 BRACKETS: dict[str, str] = {"abs": "||", "floor": "⌊⌋", "ceil": "⌈⌉", "tuple": "()"}
 _SHORT = 6
 """An exponential of so many nodes at most has its operand as an exponent."""
-_NAME = re.compile(r"([A-Za-z]+(?:_[A-Za-z]+)*?)_?(\d*)_?\Z")
+_NAME = re.compile(r"([A-Za-z]+(?:_[A-Za-z]+)*?)_?(?:(\d*)_?|\[(\d+)\])\Z")
+"""A name and its digits, or a vector's name and the place in it."""
 
 
 class Notation(Protocol):
@@ -239,7 +240,7 @@ class _Setter:
     def name(self, name: str) -> str:
         """A name as a letter or a word, with its digits as an index."""
         found = _NAME.match(name)
-        stem, digits = (found[1], found[2]) if found and name not in GREEK else (name, "")
+        stem, digits = (found[1], found[2] or found[3]) if found and name not in GREEK else (name, "")
         if stem in GREEK or len(stem) == 1:
             base = self.notation.letter(GREEK.get(stem, stem))
         else:

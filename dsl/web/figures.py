@@ -13,7 +13,7 @@ from html import escape
 
 import numpy as np
 
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.certificate import show_parameters
 from dsl.curves import (
     FLOOR,
@@ -62,7 +62,12 @@ def figures(
     errors: bool = True,
     made: Callable[[], Way] | None = None,
 ) -> Figures:
-    """The plots of an activation between two ends, in float32; see `dsl.curves.panels`."""
+    """The plots of an activation between two ends, in float32; see `dsl.curves.panels`.
+
+    Learnable parameters are numbers here, at their initial values.
+    """
+    if activation.learned:
+        activation, made = as_numbers(activation), None
     values = defaults(activation)
     if values is None:
         raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from html import escape
 from pathlib import PurePath
 from typing import Any
@@ -20,7 +19,7 @@ from dsl.curves import CurveError
 from dsl.derivation import Part, whole
 from dsl.mathml import mathml
 from dsl.report import signature
-from dsl.show import show_number
+from dsl.show import show_parameters
 from dsl.web import html, parts
 from dsl.web.chart import sketch
 from dsl.web.figures import figures, unavailable
@@ -127,23 +126,16 @@ def _facts(activation: Activation, elsewhere: Mapping[str, Sequence[str]]) -> st
         facts.append(
             ("Also called", ", ".join(f"<code>{escape(each)}</code>" for each in activation.aliases))
         )
-    if activation.parameters:
-        shown = [
-            f"<code>{escape(each.name)}{_default(each.default)}</code>" for each in activation.parameters
-        ]
-        facts.append(("Parameters", ", ".join(shown)))
+    parameters = show_parameters(activation)
+    if parameters:
+        shown = ", ".join(f"<code>{escape(each)}</code>" for each in parameters)
+        facts.append(("Parameters", shown))
     if activation.references:
-        shown = [f"<code>{escape(each.target)}</code>" for each in activation.references]
-        facts.append(("In PyTorch", ", ".join(shown)))
+        shown = ", ".join(f"<code>{escape(each.target)}</code>" for each in activation.references)
+        facts.append(("In PyTorch", shown))
     facts += [(f"In {name}", escape(", ".join(theirs))) for name, theirs in elsewhere.items()]
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return f'<dl class="facts">{rows}</dl>'
-
-
-def _default(value: object) -> str:
-    if value is None:
-        return ""
-    return f" = {show_number(value) if isinstance(value, Fraction) else escape(str(value))}"
 
 
 def _use(activation: Activation, package: str) -> str:
@@ -196,14 +188,15 @@ def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:
     tags = {
         "one input": not activation.joint,
         "several inputs": activation.joint,
-        "parameters": bool(activation.parameters),
+        "parameters": bool(activation.parameters or activation.learned),
+        "learnable parameters": bool(activation.learned),
         "in PyTorch": bool(activation.references),
         "certified": bool(certified.table),
     }
     return tuple(name for name, holds in tags.items() if holds)
 
 
-FEATURES = ("one input", "several inputs", "parameters", "in PyTorch", "certified")
+FEATURES = ("one input", "several inputs", "parameters", "learnable parameters", "in PyTorch", "certified")
 
 
 def _search(activation: Activation, family: str, elsewhere: Mapping[str, Sequence[str]]) -> str:
