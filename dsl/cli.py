@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
+from itertools import starmap
 from pathlib import Path
 from shlex import join, quote
 from typing import TYPE_CHECKING, NoReturn
@@ -201,15 +202,24 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
         sys.exit(1)
 
 
+PRINTS = ("text", "latex", "html")
+"""The forms in which `show` and `explain` print."""
+_FORMAT = click.option(
+    "--format", "form", type=click.Choice(PRINTS), default="text", show_default=True, help="What to print."
+)
+
+
 @cli.command()
 @click.argument("spec")
 @click.option("--target", help="Compile for this GPU, sm_90 or the like, and say what the kernels cost.")
+@_FORMAT
 @_ERROR_FORMAT
-def explain(spec: str, target: str | None, error_format: str) -> None:
+def explain(spec: str, target: str | None, form: str, error_format: str) -> None:
     """Tell how a definition became what it is: what was naive, where it failed, what mended it.
 
     SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
     With --target, which takes torch and Triton but no GPU, what that costs in instructions, too.
+    As LaTeX, it is a document; as HTML, a page in one file.
     """
     if re.fullmatch(r"[Ee]\d{4}", spec):
         _explain_code(spec.upper())
@@ -218,7 +228,9 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
-    chosen = _of_one_input(_select(spec), "explained (dslgen show has its stages)")
+    chosen = _select(spec)
+    if form == "text":
+        chosen = _of_one_input(chosen, "explained (--format html tells what there is)")
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -230,7 +242,23 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
         except UnknownTarget as error:
             raise click.UsageError(str(error)) from None
     held = read_lock(_config().lock)
-    click.echo("\n\n\n".join(tell(each, held.get(each.name), cost.get(each.name, "")) for each in chosen))
+    known = [(each, held.get(each.name), cost.get(each.name, "")) for each in chosen]
+    if form == "text":
+        click.echo("\n\n\n".join(starmap(tell, known)))
+        return
+    from dsl.derivation import title, whole
+
+    sections = [(title(each[0]), whole(*each)) for each in known]
+    if form == "latex":
+        from dsl.paper import document
+
+        click.echo(document(sections))
+        return
+    _need("pygments", extra="web")
+    from dsl.web.parts import page
+
+    heading = sections[0][0] if len(sections) == 1 else "From formula to kernel"
+    click.echo(page(heading, sections), nl=False)
 
 
 def _explain_code(code: str) -> None:
@@ -294,6 +322,78 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
         raise click.ClickException(str(error)) from None
     write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
     click.echo(f"wrote {out}")
+
+
+COUNTS = Path("benchmarks/results/instructions-sm_90.json")
+
+
+@cli.command()
+@_PATHS
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory of the site.")
+@click.option("--counts", type=click.Path(path_type=Path), help=f"What `inspect` wrote; otherwise {COUNTS}.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes that make pages."
+)
+@_ERROR_FORMAT
+def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, error_format: str) -> None:
+    """Write a site of all definitions: index.html in DIR opens from the disk, and fetches nothing.
+
+    A page for each: plots, formula, errors, instructions, derivation, source. Exits with 1 if one could not
+    be shown whole.
+    """
+    _need("torch", "triton", "numpy", "pygments", extra="web")
+    from dsl import catalogue
+    from dsl.certificate import read_lock
+    from dsl.progress import Progress
+    from dsl.web import gallery as making
+
+    config = _config()
+    if counts is not None and not counts.is_file():
+        raise click.UsageError(f"--counts: no file {counts}")
+    activations = _project(paths).checked().activations
+    making.refuse_foreign(out)
+    rows = making.read_counts(counts or COUNTS)
+    specs = paths or config.specs
+    held = read_lock(config.lock)
+    frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
+    listed = catalogue.entries(activations, held, frameworks)
+    elsewhere = {each.name: each.frameworks for each in listed}
+    with Progress() as progress:
+        shown = making.entries(
+            specs, activations, held, rows, elsewhere, config.out.name, jobs, progress.show
+        )
+    making.write(making.site(shown), out)
+    click.echo(f"wrote {out / 'index.html'}, with {len(shown)} functions")
+    warnings = [line for each in shown for line in each.warnings]
+    if warnings:
+        _finish("\n".join(warnings))
+
+
+@cli.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="A port of this machine; 0: a free one."
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser, too.")
+def playground(port: int, opens: bool) -> None:
+    """Serve a page, for this machine alone, on which to type formulas, until Ctrl-C.
+
+    Curve, stability, source and instructions follow what is typed. Formulas may call the configured specs.
+    """
+    _need("torch", "triton", "numpy", "pygments", extra="web")
+    from dsl.web.serve import run
+
+    def ready(url: str) -> None:
+        click.echo(url)
+        click.echo("Ctrl-C ends", err=True)
+        if opens:
+            click.launch(url)
+
+    try:
+        run(_config().specs, port, ready)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+    except OSError as error:
+        raise click.ClickException(f"port {port}: {error.strerror or error}") from None
 
 
 @cli.command()
@@ -503,13 +603,31 @@ STAGES: dict[str, Callable[[Activation], str]] = {
 @cli.command()
 @click.argument("spec")
 @click.option("--after", "stage", type=click.Choice(tuple(STAGES)), default="schedule", show_default=True)
+@_FORMAT
 @_ERROR_FORMAT
-def show(spec: str, stage: str, error_format: str) -> None:
+def show(spec: str, stage: str, form: str, error_format: str) -> None:
     """Print a definition as it is after a stage of the pipeline.
 
-    SPEC is a file, FILE:NAME, or the name of a definition in the configured specs.
+    SPEC is a file, FILE:NAME, or the name of a definition in the configured specs. As LaTeX, it is what a
+    paper takes in, with amsmath; as HTML, a page.
     """
-    click.echo("\n\n".join(STAGES[stage](activation) for activation in _select(spec)))
+    chosen = _select(spec)
+    if form == "text":
+        click.echo("\n\n".join(STAGES[stage](activation) for activation in chosen))
+        return
+    from dsl.derivation import parts_of_stage
+
+    parts = [part for each in chosen for part in parts_of_stage(each, stage, STAGES[stage](each))]
+    if form == "latex":
+        from dsl.paper import fragment
+
+        click.echo(fragment(parts))
+        return
+    _need("pygments", extra="web")
+    from dsl.web.parts import page
+
+    title = f"{', '.join(each.name for each in chosen)} after {stage}"
+    click.echo(page(title, [(title, parts)]), nl=False)
 
 
 @cli.command("list")
