@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dsl.activation import Activation
     from dsl.build import Plan
     from dsl.config import Config
+    from dsl.model import Model
     from dsl.project import Project
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
@@ -408,7 +409,8 @@ def check(paths: tuple[Path, ...], mends: bool, unsafe: bool, error_format: str)
     if project.errors:
         sys.exit(1)
     if error_format == "text":
-        click.echo(f"{len(project.activations)} definitions in {_files(len(project.files))}: no errors")
+        count = len(project.activations) + len(project.models)
+        click.echo(f"{count} definitions in {_files(len(project.files))}: no errors")
 
 
 def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
@@ -488,7 +490,15 @@ def show(spec: str, stage: str, error_format: str) -> None:
 
     SPEC is a file, FILE:NAME, or the name of a definition in the configured specs.
     """
-    click.echo("\n\n".join(STAGES[stage](activation) for activation in _select(spec)))
+    model = _model(spec)
+    if model is None:
+        click.echo("\n\n".join(STAGES[stage](activation) for activation in _select(spec)))
+        return
+    if stage != "target":
+        raise click.UsageError(f"'{model.name}' is a model, which has the stage 'target' alone")
+    from dsl.build import model_output
+
+    click.echo(model_output(model).make().rstrip("\n"))
 
 
 @cli.command("list")
@@ -498,9 +508,9 @@ def list_(paths: tuple[Path, ...], error_format: str) -> None:
     """List definitions: name and parameters, formula, aliases, reference."""
     from dsl.show import show_number
 
-    activations = _project(paths).checked().activations
+    project = _project(paths).checked()
     rows = []
-    for activation in activations:
+    for activation in project.activations:
         parameters = ", ".join(
             (
                 parameter.name
@@ -518,6 +528,11 @@ def list_(paths: tuple[Path, ...], error_format: str) -> None:
                 ", ".join(reference.target for reference in activation.references),
             )
         )
+    for model in project.models:
+        arguments = ", ".join(
+            each.name if each.default is None else f"{each.name}={each.default}" for each in model.arguments
+        )
+        rows.append((f"model {model.name}({arguments})", model.formula, "", ""))
     widths = [min(48, max((len(row[column]) for row in rows), default=0)) for column in range(4)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -550,6 +565,15 @@ def _show_source(activation: Activation) -> str:
     from dsl.certificate import read_lock
 
     return source(activation, read_lock(_config().lock).get(activation.name)).rstrip("\n")
+
+
+def _model(spec: str) -> Model | None:
+    """The model of that name, if it is one."""
+    path, colon, name = spec.rpartition(":")
+    if Path(spec).exists() or spec.endswith(".act"):
+        return None
+    models = _project((Path(path),) if colon else ()).models
+    return next((each for each in models if each.name == name), None)
 
 
 def _select(spec: str) -> Sequence[Activation]:

@@ -171,7 +171,7 @@ LESSONS: dict[str, Lesson] = {
     ),
     "E0190": Lesson(
         "The language has this, and this version does not compile it: learnable parameters, several "
-        "inputs, reductions, chance, derivatives of one's own, models.",
+        "inputs, reductions, chance, derivatives of one's own.",
         "swish(x; learn beta = 1.0) = x * sigmoid(beta * x)",
         "swish(x; beta = 1.0) = x * sigmoid(beta * x)",
     ),

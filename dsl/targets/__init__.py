@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dsl.activation import Activation
+from dsl.model import Model
 from dsl.program import JointProgram, Program
 from dsl.targets import package
 
-SUPPORT = ("_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
+SUPPORT = ("_epilogue.py", "_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
 
 
@@ -34,6 +35,13 @@ def render(
     return layout.module(activation, program, digest, accuracy)
 
 
+def render_model(model: Model, digest: str = "") -> str:
+    """The source of a model's module."""
+    from dsl.targets import model as printer
+
+    return printer.module(model, digest)
+
+
 def computations(activation: Activation, program: Program) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
     from dsl.targets import layout
@@ -47,6 +55,6 @@ def support_files() -> dict[str, str]:
     return {name: (folder / name).read_text(encoding="utf-8") for name in SUPPORT}
 
 
-def package_init(activations: Iterable[Activation]) -> str:
+def package_init(activations: Iterable[Activation | Model]) -> str:
     """The source of the package's `__init__.py`."""
     return package.package_init(activations)
