@@ -137,7 +137,7 @@ def doctor(machine: bool) -> None:
         sys.exit(1)
 
 
-STYLES = ("hf-kernel",)
+STYLES = ("hf-kernel", "modelnew")
 """The styles of `dsl.emit`, which is imported when it is needed."""
 
 
@@ -146,20 +146,37 @@ STYLES = ("hf-kernel",)
 @click.option("--style", required=True, type=click.Choice(STYLES), help="What to write.")
 @click.option("--only", "names", multiple=True, help="Write this definition and not all; repeatable.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to write to.")
+@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
 @_ERROR_FORMAT
-def emit(paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, error_format: str) -> None:
-    """Write definitions in a form that other tools load (hf-kernel: a kernel for the Hugging Face Hub)."""
+def emit(
+    paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, check: bool, error_format: str
+) -> None:
+    """Write definitions in a form that other tools load.
+
+    hf-kernel: a kernel for the Hugging Face Hub. modelnew: for each activation and model a file of its own,
+    with kernels, what launches them, and one class, ModelNew.
+    """
     from dsl import emit as emitter
     from dsl.certificate import read_lock
 
     project = _project(paths)
-    wanted = {each.name for name in names for each in _named(project, name)}
-    activations = [each for each in project.activations if each.name in wanted]
+    models = {each.name: each for each in project.models}
+    wanted = {each.name for name in names if name not in models for each in _named(project, name)}
+    subjects: list[Activation | Model] = [each for each in project.activations if each.name in wanted]
+    subjects += [models[name] for name in dict.fromkeys(names) if name in models]
     if not names:
-        activations = list(project.checked().activations)
-    done = emitter.plan(activations, style, out, read_lock(_config().lock))
-    done.apply()
-    _report(out, done)
+        checked = project.checked()
+        subjects = [*checked.activations, *checked.models]
+    done = emitter.plan(subjects, style, out, read_lock(_config().lock))
+    if not check:
+        done.apply()
+        _report(out, done)
+        return
+    for change in done.changes:
+        click.echo(change.diff(), nl=False)
+    if done.changes:
+        mend = join(["dslgen", *(each for each in sys.argv[1:] if each != "--check")])
+        _finish(f"{out}: {_files(len(done.changes))} out of date; run: {mend}")
 
 
 @cli.command()

@@ -4,9 +4,9 @@ In: kernels of one model's activations (`before` the normalisation and `after` i
 and PyTorch's own normalisation layer, whose parameters and statistics they use.
 
 A tensor is seen as outer x groups x inner elements, one next to the other. Batch normalisation has a group
-for each channel: of images laid out as NCHW, inner is a plane; as channels_last, inner is 1. Group normalisation
-has one for each sample and group. Statistics are merged pairwise from means and squared deviations, so that
-nothing cancels.
+for each channel: of images laid out as NCHW, inner is a plane; as channels_last, inner is 1. Group
+normalisation has one for each sample and group. Statistics are merged pairwise from means and squared
+deviations, so that nothing cancels.
 
 Kernels run in eager mode on a GPU; elsewhere, and where something listens (a compiler, transforms, hooks,
 autocast that changes types, a layer of another class such as SyncBatchNorm), the layer itself is called.
@@ -28,9 +28,7 @@ from torch.nn import functional
 from triton.runtime import JITFunction
 
 from ._launch import as_parameter, widen
-from ._runtime import _COMPUTE, _is_plain
-
-Formula = Callable[..., Tensor]
+from ._runtime import _COMPUTE, Formula, _is_plain
 
 _REDUCE, _REDUCE_WARPS = 4096, 8
 """Elements of a tile that is summed: enough that its two sums across threads cost little beside it."""

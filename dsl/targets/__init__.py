@@ -55,6 +55,12 @@ def support_files() -> dict[str, str]:
     return {name: (folder / name).read_text(encoding="utf-8") for name in SUPPORT}
 
 
+def bundled_files() -> dict[str, str]:
+    """The same, and those that are only ever part of a file of one module."""
+    folder = Path(__file__).parent.parent / "support"
+    return support_files() | {"_single.py": (folder / "_single.py").read_text(encoding="utf-8")}
+
+
 def package_init(activations: Iterable[Activation | Model]) -> str:
     """The source of the package's `__init__.py`."""
     return package.package_init(activations)

@@ -279,7 +279,7 @@ def header(model: Model) -> str:
     arguments = ", ".join(
         each.name if each.default is None else f"{each.name} = {each.default}" for each in model.arguments
     )
-    lines = [f"model {model.name}({arguments}) = {model.formula}"]
+    lines = [report.wrap(f"model {model.name}({arguments}) = {model.formula}")]
     if model.doc:
         lines += ["", model.doc]
     lines += ["", "Passes over memory", *(f"    {line}" for part in named(model) for line in _passes(part))]
@@ -384,8 +384,8 @@ def cls(model: Model, found: Sequence[Part], name: str = "") -> str:
         '        """The stages in order."""',
     ]
     for place, part in enumerate(found):
-        lines.append(f"        x = {_call(part, place if place in kept else None)}")
-    lines.append("        return x")
+        head = "x =" if part is not found[-1] else "return"
+        lines.append(f"        {head} {_call(part, place if place in kept else None)}")
     return "\n".join(lines) + "\n"
 
 
