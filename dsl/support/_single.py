@@ -15,6 +15,11 @@ from ._launch import Launcher
 from ._runtime import _COMPUTE, Formula, _laid_out_as, _rounded, _traced_function, _unsupported, _widened
 
 
+def _tuned() -> dict[str, dict[str, list[int]]]:
+    """Nothing is tuned: a file of one module has no other beside it."""
+    return {}
+
+
 class Operator:
     """An elementwise activation: a launch each way, or the formula where no kernel runs.
 

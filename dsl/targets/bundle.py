@@ -1,7 +1,7 @@
 """Modules of a package as one file: what a class needs of them, and nothing else.
 
-In: the modules' sources by name, and the class. Out: Python source, not yet formatted, in this order: imports,
-of torch, torch.nn, triton and its language first; jit functions; functions, classes and constants that
+In: the modules' sources by name, and the class. Out: Python source, not yet formatted, in this order: imports
+of torch, torch.nn, triton and its language, then others; jit functions; functions, classes and constants that
 launch them; the class. Of docstrings the first paragraph stays.
 
 Names that two modules have, and all those of `_math`, which locals of kernels share, get the module's name in

@@ -27,7 +27,7 @@ def source(subject: Activation | Model, modules: Mapping[str, str], support: Map
     bundle = Bundle(
         sources,
         (subject.name, subject.class_name),
-        {("_runtime", "Operator"): ("_single", "Operator")},
+        {("_runtime", "Operator"): ("_single", "Operator"), ("_launch", "_tuned"): ("_single", "_tuned")},
         NAME,
     )
     said = ast.get_docstring(ast.parse(modules[subject.name])) or ""
