@@ -33,11 +33,11 @@ The mean error is {mean:.1f} %, the median {median:.1f} %, the worst {worst:.0f}
 {limited} kernels are predicted to be limited by something else than memory; among these the mean error is
 {mean_limited:.1f} %.
 
-Read that with care. Two constants were fitted to these same measurements: kernels run at
-{sustained:.0%} of the peak rate of issue, and limits bend into one another with the power {sharpness}. Fitted to one of the two
+Read that with care. Two constants were fitted to these same measurements: kernels run at {sustained:.0%} of
+the peak rate of issue, and limits bend into one another with the power {sharpness}. Fitted to one of the two
 types alone they come out as 85 % and 8 (float32) or 75 % and 12 (bfloat16). The kernels were counted as
-Triton 3.7.1 compiles them and measured with 3.6.0. Instructions of branches that are hardly ever taken are counted
-as if they were. What other GPUs do was not measured; where a figure is assumed its file says so.
+Triton 3.7.1 compiles them and measured with 3.6.0. Instructions of branches that are hardly ever taken are
+counted as if they were. What other GPUs do was not measured; where a figure is assumed its file says so.
 
 ![predicted against measured](prediction.svg)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks import models
+from dsl.bench import clock
 from dsl.build import build
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -30,6 +33,7 @@ SPEC = """
 relu(x) = max(x, 0)
 silu(x) = x * sigmoid(x)
 mish(x) = x * tanh(softplus(x))
+softsign(x) = x / (1 + abs(x))
 elu(x; alpha = 1.0) = where(x > 0, x, alpha * (exp(x) - 1))
   require alpha > 0
 
@@ -182,7 +186,7 @@ def test_statistics_do_not_cancel(package: Any) -> None:
     torch.testing.assert_close(module._normalised(values, norm).double(), exact, rtol=0, atol=0.06)
 
 
-@NAMES
+@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp"])
 def test_second_derivatives(name: str, package: Any) -> None:
     model, copied, plain = both(package, name, dtype=torch.float64)
     x = sample(name)
@@ -305,6 +309,17 @@ def test_under_the_compiler(name: str, package: Any) -> None:
 def test_constraints_are_checked(package: Any) -> None:
     with pytest.raises(ValueError, match="alpha must satisfy alpha > 0"):
         package.Mlp(4, alpha=-1.0)
+
+
+@compiled
+def test_what_measures_them_runs(package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "MEASURED_MS", 0)
+    folder, found = Path(package.__file__).parent, tmp_path / "found.json"
+    monkeypatch.setattr(sys, "argv", ["models", "--tiny", "--package", str(folder), "--json", str(found)])
+    assert models.main() == 0
+    rows = json.loads(found.read_text())["rows"]
+    assert len(rows) == 2 * 2 * 2 * 3 + 1
+    assert all(set(row["ms"]) >= {"eager", "dslgen"} for row in rows)
 
 
 @compiled

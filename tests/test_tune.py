@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from inspect import getclosurevars
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,7 +94,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_without_a_profiler(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(profiler.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     assert _run(["profile", "mish"]) == 2
     assert "dslgen inspect NAME --target" in capsys.readouterr().err
     assert _run(["profile", "mish", "--shape", "4x4"]) == 2
@@ -109,8 +110,8 @@ def test_without_a_profiler(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 )
 def test_a_profiler_that_fails(said: str, code: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = SimpleNamespace(stdout=said, stderr="", returncode=code)
-    monkeypatch.setattr(profiler.shutil, "which", lambda _: "/usr/bin/ncu")
-    monkeypatch.setattr(profiler.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/ncu")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
     with pytest.raises(NoProfiler, match=message):
         profiler.run(["python"], "k")
 
@@ -181,8 +182,7 @@ def test_what_is_stored_is_launched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = Path(str(acts.__file__)).parent
 
     def time(call: Callable[[], object], where: torch.device) -> float:
-        launcher = call.__closure__[0].cell_contents  # type: ignore[attr-defined]
-        (shape,) = launcher._choices.values()
+        (shape,) = getclosurevars(call).nonlocals["launcher"]._choices.values()
         return 1.0 if shape[0] == 2048 else 2.0
 
     session = Session(folder, 8, time, torch.device("cpu"))
