@@ -10,6 +10,7 @@ import copy
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from torch.nn import functional
 from benchmarks import models
 from dsl.bench import clock
 from dsl.build import build
+from dsl.model import LAYERS
+from dsl.project import check_text
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process that the first test starts")
@@ -252,51 +255,53 @@ def test_transforms(package: Any) -> None:
     torch.testing.assert_close(jacobian, torch.func.jacrev(lambda x: plain(copied, x).sum(0))(x))
 
 
-KERNELS = {
-    "conv_mish_bn": ("moments_kernel", "kernel", "sums_kernel", "grad_kernel"),
-    "mlp": ("kernel", "grad_kernel"),
+TILES: dict[str, dict[str, int]] = {
+    "planes": {"R": 1, "K": 1, "T": 2048, "UNIT": 4, "per": 1},
+    "channels_last": {"R": 32, "K": 64, "T": 1, "UNIT": 1, "units": 1, "per": 1},
+    "one plane": {"R": 1, "K": 1, "T": 2048, "UNIT": 16, "outer": 1, "slab": 1},
+    "rows": {"R": 2, "T": 1024},
 }
+"""Tiles, and arguments of one, which Triton takes for constants. Planes of 126 x 126 divide by 4 alone."""
+
+WIDTHS = {"planes": 64, "channels_last": 128, "one plane": 128, "rows": 128}
+"""Bits of the widest load of bfloat16 there should be."""
+
 ACCUMULATORS = ("mean", "m2", "rstd", "by_bias", "by_weight", "shared", "turned", "weight", "bias")
 
 
 @compiled
-@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
-def test_kernels_compile_for_gpus(target: str, package: Any) -> None:
-    """With no spills; and images of 126 x 126, which 16 does not divide, are read at full width."""
+@pytest.mark.parametrize("kind", TILES)
+def test_kernels_compile_for_gpus(kind: str, package: Any) -> None:
+    """With no spills, and loads at full width."""
     import triton
     from triton.compiler import ASTSource
 
     from dsl import inspect
 
-    for name, ends in KERNELS.items():
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        prefix = "_normalised" if name == "conv_mish_bn" else "_normalised1"
-        for end in ends:
-            kernel = getattr(module, f"{prefix}_{end}")
-            tile = {"R": 1, "K": 1, "T": 2048, "UNIT": 4} if name == "conv_mish_bn" else {"R": 2, "T": 1024}
-            choices = {"affine", "shifted", "centred"}
-            constants: dict[str, Any] = {**tile, **dict.fromkeys(choices, True), "wide": False, "fast": True}
-            constants |= {"frozen": False, "acc": triton.language.float32}
-            constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
-            signature, attributes = {}, {}
-            for place, argument in enumerate(kernel.arg_names):
-                pointer = argument.removesuffix("_ptr")
-                if argument in constants:
-                    signature[argument] = "constexpr"
-                elif pointer != argument:
-                    signature[argument] = "*fp32" if pointer in ACCUMULATORS else "*bf16"
-                    attributes[(place,)] = [["tt.divisibility", 16]]
-                elif argument == "length":
-                    signature[argument] = "i32"
-                    attributes[(place,)] = [["tt.divisibility", 16]]
-                else:
-                    signature[argument] = "fp64" if argument in ("eps", "p0") else "i32"
-            source = ASTSource(kernel, signature, constants, attributes)
-            done = triton.compile(source, target=inspect.parse_target(target), options={"num_warps": 4})
-            counts = (inspect._count_nvidia if target == "sm_90" else inspect._count_amd)(done.asm, 16)
-            assert counts.spills == 0, (name, end)
-            wide = 64 if name == "conv_mish_bn" else 128
-            assert max(counts.loads) >= wide, (name, end, counts.loads)
+    name, prefix = ("mlp", "_normalised1") if kind == "rows" else ("conv_mish_bn", "_normalised")
+    module = importlib.import_module(f"{package.__name__}.{name}")
+    flags = dict.fromkeys(("affine", "shifted", "centred", "fast"), True) | {"wide": False, "frozen": False}
+    for kernel in [
+        getattr(module, each) for each in vars(module) if re.fullmatch(f"{prefix}_.*kernel", each)
+    ]:
+        constants = {**TILES[kind], **flags, "acc": triton.language.float32}
+        constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
+        signature, attributes = {}, {}
+        for place, argument in enumerate(kernel.arg_names):
+            pointer = argument.removesuffix("_ptr")
+            if argument in constants:
+                signature[argument] = "constexpr"
+                continue
+            signature[argument] = "fp64" if argument in ("eps", "p0") else "i32"
+            if pointer != argument:
+                signature[argument] = "*fp32" if pointer in ACCUMULATORS else "*bf16"
+            if pointer != argument or argument in ("length", "groups"):
+                attributes[(place,)] = [["tt.divisibility", 16]]
+        source = ASTSource(kernel, signature, constants, attributes)
+        done = triton.compile(source, target=inspect.parse_target("sm_90"), options={"num_warps": 4})
+        counts = inspect._count_nvidia(done.asm, 16)
+        assert counts.spills == 0, kernel.__name__
+        assert max(counts.loads) >= WIDTHS[kind], kernel.__name__
 
 
 @compiled
@@ -320,6 +325,15 @@ def test_what_measures_them_runs(package: Any, tmp_path: Path, monkeypatch: pyte
     rows = json.loads(found.read_text())["rows"]
     assert len(rows) == 2 * 2 * 2 * 3 + 1
     assert all(set(row["ms"]) >= {"eager", "dslgen"} for row in rows)
+
+
+@compiled
+def test_what_the_page_shows() -> None:
+    text = (Path(__file__).parent.parent / "docs/models.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```act\n(.*?)```", text, re.DOTALL)
+    assert not check_text(block)
+    stages = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE))))
+    assert stages == set(LAYERS)
 
 
 @compiled

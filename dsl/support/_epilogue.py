@@ -30,8 +30,9 @@ from triton.runtime import JITFunction
 from ._launch import as_parameter, widen
 from ._runtime import _COMPUTE, Formula, _is_plain
 
-_REDUCE, _REDUCE_WARPS = 4096, 8
-"""Elements of a tile that is summed: enough that its two sums across threads cost little beside it."""
+_REDUCE, _REDUCE_WARPS = 4096, {2: 4, 4: 8, 8: 8}
+"""Elements of a tile that is summed, and its warps by the bytes of an element: few, so that sums across
+threads cost little beside the rest, where registers allow it."""
 
 _MAP, _MAP_WARPS = 2048, 4
 _PROGRAMS = 2048
@@ -398,8 +399,8 @@ def _moments(x: Tensor, running: tuple[Any, Any], settings: _Settings) -> tuple[
     means, m2s = x.new_empty(2, slabs, view.groups, dtype=_COMPUTE[x.dtype]).unbind()
     where = (view.outer, view.groups, units, slab)
     constants = {"UNIT": unit, **tiles, **_constants(x, x.numel()), "acc": _accumulator(x)}
-    kernel = settings.owner.kernels[0]
-    _run(kernel, programs, x, x, means, m2s, *settings.before, *where, **constants, num_warps=_REDUCE_WARPS)
+    kernel, warps = settings.owner.kernels[0], _REDUCE_WARPS[x.dtype.itemsize]
+    _run(kernel, programs, x, x, means, m2s, *settings.before, *where, **constants, num_warps=warps)
     mean, rstd = torch.empty_like(means[0]), torch.empty_like(means[0])
     track = running[0] is not None
     _run(
@@ -473,9 +474,9 @@ class _OverGroups(Function):
         where = (view.outer, view.groups, units, slab, shape.per, shape.channels)
         constants = {"UNIT": unit, **tiles, **affine, **_constants(x, x.numel()), "acc": _accumulator(x)}
         parameters = (*settings.before, *settings.after)
-        kernel = settings.owner.kernels[2]
+        kernel, warps = settings.owner.kernels[2], _REDUCE_WARPS[x.dtype.itemsize]
         out = (parts[0], parts[1])
-        _run(kernel, programs, x, *tensors, *out, *parameters, *where, **constants, num_warps=_REDUCE_WARPS)
+        _run(kernel, programs, x, *tensors, *out, *parameters, *where, **constants, num_warps=warps)
         sums = parts.sum(1)
         by_bias, by_weight = sums.view(2, -1, shape.channels).sum(1)
         dx = None
