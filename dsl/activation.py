@@ -59,6 +59,8 @@ class Activation:
     accuracy: Bound = Bound()
     aliases: tuple[str, ...] = ()
     path: str = ""
+    dim: int | None = None
+    """The dimension that row reductions go over unless a call says another; None where there are none."""
 
     @property
     def joint(self) -> bool:
@@ -66,8 +68,15 @@ class Activation:
         return len(self.inputs) > 1
 
     @property
+    def unary(self) -> bool:
+        """Whether this is an elementwise function of one input."""
+        return not self.joint and self.dim is None
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What the value and its derivatives are called where the compiler's stages are shown."""
+        if self.dim is not None:
+            return "value", *(f"gradient_{name}" for name in self.inputs)
         if not self.joint:
             return "value", "gradient", "curvature"
         first = [f"gradient_{name}" for name in self.inputs]

@@ -31,6 +31,7 @@ from dsl.rewrite.separate import separate
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.rewrite.tail import settle_tails
+from dsl.rows import RowStages, compile_rows
 from dsl.schedule import schedule
 
 Triple = tuple[Expr, Expr, Expr]
@@ -61,8 +62,10 @@ class JointStages:
     program: JointProgram
 
 
-def stages(activation: Activation) -> Stages | JointStages:
-    """Run every stage, whatever the number of inputs."""
+def stages(activation: Activation) -> Stages | JointStages | RowStages:
+    """Run every stage, whatever the number of inputs, and whether rows are reduced."""
+    if activation.dim is not None:
+        return compile_rows(activation, *_treatment(positive_parameters(activation)))
     return compile_joint(activation) if activation.joint else compile_activation(activation)
 
 

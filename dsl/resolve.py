@@ -14,12 +14,16 @@ from itertools import pairwise
 from dsl.activation import Activation, Bound, Parameter, Reference
 from dsl.constants import constant, holds
 from dsl.errors import Span, SpecError, SpecErrors
-from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
+from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, substitute, symbols
 from dsl.names import camel_case, objection
+from dsl.ops import REDUCTIONS
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
 from dsl.syntax import Clause, Definition, Name, Term
 from dsl.translate import Scope, check_sort, is_builtin_call, translate
+
+DIMENSION = "dim"
+"""The argument of functions and modules that says which dimension the rows lie along."""
 
 _SINGLE = ("domain", "accuracy", "module", "packed")
 """Clauses that a definition has at most once."""
@@ -177,6 +181,10 @@ def _resolve_one(
         *scope.requires,
     ]
     requires = _constraints(definition, requires, parameters, scope)
+    reduced = [each for each in (body, *domain, *scope.domains) if each is not None and _reduces(each)]
+    dim = _dimension(definition, parameters, reduced, scope) if reduced else None
+    if reduced:
+        parameters = tuple(parameter for parameter in parameters if parameter.name != DIMENSION)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
     if scope.errors or body is None:
@@ -197,6 +205,7 @@ def _resolve_one(
         accuracy=_accuracy(definition),
         aliases=aliases,
         path=definition.source.path,
+        dim=dim,
     )
     return activation, []
 
@@ -217,6 +226,28 @@ def _check_support(definition: Definition, scope: Scope) -> None:
         if clause.word in _SINGLE and clause.word in seen:
             scope.note("E0115", f"a second '{clause.word}' clause", clause.span)
         seen.add(clause.word)
+
+
+def _reduces(*roots: Expr) -> bool:
+    return any(is_op(node, *REDUCTIONS) for node in postorder(*roots))
+
+
+def _dimension(
+    definition: Definition, parameters: tuple[Parameter, ...], reduced: Sequence[Expr], scope: Scope
+) -> int:
+    """The dimension that reductions go over: the last, or the default of a parameter called `dim`."""
+    if DIMENSION in symbols(*reduced) or any(name.text == DIMENSION for name in definition.inputs):
+        message = f"'{DIMENSION}' is the dimension that reductions go over, and no number in the formula"
+        scope.note("E0107", message, definition.name.span)
+    declared = [parameter for parameter in parameters if parameter.name == DIMENSION]
+    if not declared:
+        return -1
+    default = declared[0].default
+    if default is not None and default.denominator == 1:
+        return int(default)
+    span = next(each.span for each in definition.parameters if each.name.text == DIMENSION)
+    scope.note("E0117", f"the default of '{DIMENSION}' is the number of a dimension, as in 'dim = -3'", span)
+    return -1
 
 
 def _declare(name: Name, value: Expr, scope: Scope) -> None:
@@ -305,6 +336,9 @@ def _constraints(
     for position, condition in enumerate(requires):
         span = clauses[position].span if position < len(clauses) else definition.name.span
         names = set(symbols(condition))
+        if _reduces(condition) and position < len(clauses):
+            scope.note("E0118", "'require' constrains parameters, and rows have none of their own", span)
+            continue
         if names & inputs:
             if position < len(clauses):
                 help_ = "a condition on the input is a 'domain'"
