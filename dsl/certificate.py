@@ -39,6 +39,7 @@ HALF_EPSILON = {"float32": "2**-24", "float64": "2**-53", "float16": "2**-11", "
 FORMAT = 1
 """The version of the lock file's layout."""
 NOT_CERTIFIED = "Not certified: run `dslgen certify`."
+ROWS_NOT_CERTIFIED = "Not certified: errors are measured for elementwise activations."
 JOINT_NOT_CERTIFIED = "Not certified: errors are measured for activations of one input."
 
 

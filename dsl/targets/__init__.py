@@ -11,15 +11,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dsl.activation import Activation
-from dsl.program import JointProgram, Program
+from dsl.program import JointProgram, Program, RowProgram
 from dsl.targets import package
 
-SUPPORT = ("_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
+SUPPORT = ("_joint.py", "_launch.py", "_math.py", "_rows.py", "_runtime.py", "_sharding.py")
 """The files that every generated package holds besides its activations."""
 
 
 def render(
-    activation: Activation, program: Program | JointProgram, digest: str = "", accuracy: str = ""
+    activation: Activation,
+    program: Program | JointProgram | RowProgram,
+    digest: str = "",
+    accuracy: str = "",
 ) -> str:
     """The source of one activation's module.
 
@@ -27,8 +30,10 @@ def render(
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import joint, layout
+    from dsl.targets import joint, layout, rows
 
+    if isinstance(program, RowProgram):
+        return rows.module(activation, program, digest)
     if isinstance(program, JointProgram):
         return joint.module(activation, program, digest)
     return layout.module(activation, program, digest, accuracy)

@@ -128,7 +128,7 @@ def trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    return f"_{name}" if name not in ("joint", "launch", "math", "runtime") else f"_{name}_"
+    return f"_{name}" if name not in ("joint", "launch", "math", "rows", "runtime") else f"_{name}_"
 
 
 def renamed(function: Function) -> Mapping[str, str]:
