@@ -211,7 +211,7 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
-    chosen = _of_one_input(_select(spec), "explained (dslgen show has its stages)")
+    chosen = _of_one_input(_select(spec), "explained (dslgen show has its stages)", rows=True)
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -274,6 +274,8 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     if others:
         names = ", ".join(each.name for each in (activation, *others))
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
+    if not activation.unary:
+        raise click.UsageError(f"'{activation.name}' is no elementwise function of one input: there is no curve")
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
     from dsl.curves import CurveError, panels
@@ -509,6 +511,8 @@ def list_(paths: tuple[Path, ...], error_format: str) -> None:
             )
             for parameter in activation.parameters
         )
+        if activation.dim is not None:
+            parameters = f"{parameters}{', ' if parameters else ''}dim={activation.dim}"
         call = f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
         rows.append(
             (
@@ -531,18 +535,24 @@ def _show_parsed(activation: Activation) -> str:
 
 def _show_stage(activation: Activation, stage: str) -> str:
     from dsl.pipeline import stages
-    from dsl.show import show_stage
+    from dsl.show import show_row_names, show_stage
 
-    return show_stage(activation, getattr(stages(activation), stage))
+    text = show_stage(activation, getattr(stages(activation), stage))
+    return show_row_names(text) if activation.dim is not None else text
 
 
 def _show_program(activation: Activation) -> str:
     from dsl.pipeline import stages
-    from dsl.show import show_function
+    from dsl.program import RowProgram
+    from dsl.show import show_function, show_passes, show_row_names
 
     program = stages(activation).program
     rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
-    return "\n\n".join([*map(show_function, program.functions), *(["\n".join(rules)] if rules else [])])
+    functions = [*map(show_function, program.functions)]
+    if isinstance(program, RowProgram):
+        passes = [show_passes(each).replace("pass", "# pass") for each in (program.forward, *program.gradients)]
+        functions = [show_row_names("\n".join(pair)) for pair in zip(functions, passes, strict=True)]
+    return "\n\n".join([*functions, *(["\n".join(rules)] if rules else [])])
 
 
 def _show_source(activation: Activation) -> str:
@@ -582,12 +592,19 @@ def _project(paths: tuple[Path, ...]) -> Project:
     return project
 
 
-def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
-    """Those of one input; the others are named on stderr, with what is not done to them."""
-    joint = [each.name for each in activations if each.joint]
-    if joint:
-        click.echo(f"of several inputs, and therefore not {done}: {', '.join(joint)}", err=True)
-    return [each for each in activations if not each.joint]
+def _of_one_input(
+    activations: Sequence[Activation], done: str, rows: bool = False
+) -> Sequence[Activation]:
+    """Those that are elementwise, of one input, and with `rows` those that reduce rows; the others are named
+    on stderr, with what is not done to them.
+    """
+    reducing = [each for each in activations if each.dim is not None and not rows]
+    joint = [each for each in activations if each.dim is None and each.joint]
+    for what, others in (("of several inputs", joint), ("over rows", reducing)):
+        if others:
+            names = ", ".join(each.name for each in others)
+            click.echo(f"{what}, and therefore not {done}: {names}", err=True)
+    return [each for each in activations if each not in (*joint, *reducing)]
 
 
 def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

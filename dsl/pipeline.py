@@ -19,7 +19,7 @@ from dsl.activation import Activation
 from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder
 from dsl.ops import where
-from dsl.program import JointProgram, Program
+from dsl.program import JointProgram, Program, RowProgram
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
@@ -65,7 +65,7 @@ class JointStages:
 def stages(activation: Activation) -> Stages | JointStages | RowStages:
     """Run every stage, whatever the number of inputs, and whether rows are reduced."""
     if activation.dim is not None:
-        return compile_rows(activation, *_treatment(positive_parameters(activation)))
+        return _compile_rows(activation)
     return compile_joint(activation) if activation.joint else compile_activation(activation)
 
 
@@ -124,6 +124,15 @@ def compile_joint(activation: Activation) -> JointStages:
         tuple((name, RULES[name].why) for name in fired),
     )
     return JointStages(activation, derived, simplified, tuple(stabilised), program)
+
+
+def row_program(activation: Activation) -> RowProgram:
+    """The program of an activation with reductions over rows."""
+    return _compile_rows(activation).program
+
+
+def _compile_rows(activation: Activation) -> RowStages:
+    return compile_rows(activation, *_treatment(positive_parameters(activation)))
 
 
 def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], dict[str, None]]:

@@ -15,8 +15,8 @@ from dsl.activation import Activation
 from dsl.certificate import JOINT_NOT_CERTIFIED, NOT_CERTIFIED, ROWS_NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
-from dsl.program import GRAD, LENGTH, Function, JointProgram, Program, RowProgram
-from dsl.show import show_expr
+from dsl.program import Function, JointProgram, Program, RowProgram
+from dsl.show import show_expr, show_row_names
 
 WIDTH = 100
 POINTS: tuple[float, ...] = (0.0, math.inf, -math.inf, math.nan)
@@ -62,7 +62,7 @@ def row_header(activation: Activation, program: RowProgram) -> str:
         for title, function in zip(titles, (program.forward, *program.gradients), strict=True)
     ]
     sections = (
-        ("Method", "\n\n".join(formulas).replace(GRAD, "grad").replace(LENGTH, "length")),
+        ("Method", show_row_names("\n\n".join(formulas))),
         ("Rewrites", rewrites(program)),
         ("Accuracy", ROWS_NOT_CERTIFIED),
     )

@@ -240,10 +240,10 @@ def _dimension(
         message = f"'{DIMENSION}' is the dimension that reductions go over, and no number in the formula"
         scope.note("E0107", message, definition.name.span)
     declared = [parameter for parameter in parameters if parameter.name == DIMENSION]
-    if not declared:
+    default = declared[0].default if declared else None
+    if default is None:
         return -1
-    default = declared[0].default
-    if default is not None and default.denominator == 1:
+    if default.denominator == 1:
         return int(default)
     span = next(each.span for each in definition.parameters if each.name.text == DIMENSION)
     scope.note("E0117", f"the default of '{DIMENSION}' is the number of a dimension, as in 'dim = -3'", span)

@@ -237,8 +237,9 @@ def _leading_logarithm(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | 
         return None
     log2 = ball(Fraction(2)).log()
     slope = (at[34] - at[33]) / log2
-    measured = Fraction(float(slope))
-    simple = measured.limit_denominator(64)
+    if not math.isfinite(float(slope)):
+        return None
+    simple = Fraction(float(slope)).limit_denominator(64)
     if not simple or not abs(slope - ball(simple)) <= abs(slope) * 2.0**-50:
         return None
     offset = at[33] - ball(simple) * 33 * log2

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dsl.derive import derivative
-from dsl.expr import ONE, TWO, ZERO, Apply, Expr, Symbol, call, is_op, postorder, substitute
+from dsl.expr import ONE, TWO, ZERO, Apply, Expr, Symbol, call, postorder, substitute
 from dsl.ops import REDUCTIONS, where
 from dsl.program import GRAD
 from dsl.rewrite.core import lower
 from dsl.rewrite.simplify import simplify
-from dsl.rows.extent import LENGTH_OF_ROW, Extent, elementwise_part
+from dsl.rows.extent import LENGTH_OF_ROW, Extent
 
 
 def gradients(root: Expr, inputs: Sequence[str]) -> tuple[Expr, ...]:
@@ -30,33 +30,45 @@ def gradients(root: Expr, inputs: Sequence[str]) -> tuple[Expr, ...]:
     extent = Extent([*inputs, GRAD])
     back: dict[Expr, Expr] = {}
     _through(root, Symbol(GRAD), inputs, extent, back)
-    reductions = [node for node in postorder(root) if is_op(node, *REDUCTIONS)]
-    for node in reversed(reductions):
-        if node in back:
-            assert isinstance(node, Apply)
-            _through(node.args[0], _RULES[node.op](node.args[0], node, back[node]), inputs, extent, back)
+    for node in reversed(list(postorder(root))):
+        if node not in back or not isinstance(node, Apply):
+            continue
+        if node.op in REDUCTIONS:
+            (operand,) = node.args
+            _through(operand, _RULES[node.op](operand, node, back[node]), inputs, extent, back)
+        else:
+            _into(node, back[node], inputs, extent, back)
     return tuple(back.get(Symbol(name), ZERO) for name in inputs)
 
 
 def _through(
     root: Expr, adjoint: Expr, inputs: Sequence[str], extent: Extent, back: dict[Expr, Expr]
 ) -> None:
-    """Add to `back` what the gradient of an elementwise expression gives to its inputs and reductions."""
-    own = list(elementwise_part(root))
-    reductions = [node for node in own if is_op(node, *REDUCTIONS)]
-    named: dict[Expr, Expr] = {node: Symbol(f"_row{place}") for place, node in enumerate(reductions)}
-    numbers = {symbol: node for node, symbol in named.items()}
-    flat = substitute(root, named)
-    for leaf in (*named.values(), *(Symbol(name) for name in inputs if Symbol(name) in own)):
-        assert isinstance(leaf, Symbol)
-        slope = substitute(simplify(derivative(flat, leaf.name)), numbers)
+    """Add to `back` what the elements of an expression, each with its gradient, give to what it is made of."""
+    if extent.varies(root):
+        _into(root, adjoint, inputs, extent, back)
+    elif extent.of_row(root):
+        whole = _over_row(adjoint, extent)
+        back[root] = back[root] + whole if root in back else whole
+
+
+def _into(root: Expr, adjoint: Expr, inputs: Sequence[str], extent: Extent, back: dict[Expr, Expr]) -> None:
+    """Add to `back` what the gradient of an expression gives to its inputs and to the numbers of the row."""
+    flat, numbers = extent.flat(root)
+    own = set(postorder(flat))
+    for leaf in (*numbers, *(symbol for symbol in map(Symbol, inputs) if symbol in own)):
+        slope = substitute(simplify(derivative(flat, leaf.name)), dict(numbers))
         if slope is ZERO:
             continue
         part = adjoint if slope is ONE else adjoint * slope
         node = numbers.get(leaf, leaf)
-        if leaf in numbers:
-            part = call("rowsum", part) if extent.varies(part) else part * LENGTH_OF_ROW
+        if leaf in numbers and extent.varies(root):
+            part = _over_row(part, extent)
         back[node] = back[node] + part if node in back else part
+
+
+def _over_row(part: Expr, extent: Extent) -> Expr:
+    return call("rowsum", part) if extent.varies(part) else part * LENGTH_OF_ROW
 
 
 Rule = Callable[[Expr, Expr, Expr], Expr]

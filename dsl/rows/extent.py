@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dsl.expr import Expr, Symbol, is_op
+from dsl.expr import Expr, Symbol, is_op, substitute
 from dsl.ops import REDUCTIONS
 from dsl.program import LENGTH
 
@@ -57,3 +57,32 @@ class Extent:
                 below = not is_op(node, *REDUCTIONS) and any(self._known[arg] for arg in node.args)
                 self._known[node] = own or below
         return self._known[root]
+
+    def of_row(self, root: Expr) -> bool:
+        """Whether an expression is a number of the row that the row's elements make, and no parameter."""
+        return not self.varies(root) and any(is_op(node, *REDUCTIONS) for node in elementwise_part(root))
+
+    def flat(self, root: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
+        """An expression with a symbol for every number of the row in it, and what these stand for.
+
+        Such a number is a reduction, or, in an expression that varies within the row, what is made of several.
+
+        >>> from dsl.expr import call
+        >>> x, extent = Symbol("x"), Extent(["x"])
+        >>> extent.flat(x - call("rowsum", x) / LENGTH_OF_ROW)[0] is x - Symbol("_row0")
+        True
+        """
+        varies = self.varies(root)
+        given: dict[Expr, Expr] = {}
+        numbers: dict[Symbol, Expr] = {}
+        stack, seen = [root], {root}
+        while stack:
+            node = stack.pop()
+            if is_op(node, *REDUCTIONS) or (varies and self.of_row(node)):
+                symbol = Symbol(f"_row{len(given)}")
+                given[node], numbers[symbol] = symbol, node
+                continue
+            fresh = [arg for arg in node.args if arg not in seen]
+            seen.update(fresh)
+            stack.extend(reversed(fresh))
+        return (substitute(root, given) if given else root), numbers

@@ -185,30 +185,11 @@ class _Worker:
         return done[root]
 
     def _flat(self, root: Expr) -> tuple[dict[Expr, Expr], Expr]:
-        """An expression with a symbol for every number of the row, and what each of its leaves stands for.
-
-        Such a number is a reduction, or, in an expression that varies within the row, what is made of several.
-        """
-        leaves: dict[Expr, Expr] = {}
-        given: dict[Expr, Expr] = {}
-        varies = self.extent.varies(root)
-        stack, seen = [root], {root}
-        while stack:
-            node = stack.pop()
-            if is_op(node, *REDUCTIONS) or (varies and self._of_row(node)):
-                given[node] = Symbol(f"_row{len(given)}")
-                leaves[given[node]] = self.spelled(self.scaled(node))
-                continue
-            if node in self.inputs:
-                leaves[node] = node
-            fresh = [arg for arg in node.args if arg not in seen]
-            seen.update(fresh)
-            stack.extend(reversed(fresh))
-        return leaves, substitute(root, given) if given else root
-
-    def _of_row(self, node: Expr) -> bool:
-        """Whether an expression is a number of the row, and not of parameters alone."""
-        return not self.extent.varies(node) and any(is_op(e, *REDUCTIONS) for e in elementwise_part(node))
+        """What each leaf of an expression stands for, and the expression of these leaves."""
+        flat, numbers = self.extent.flat(root)
+        leaves: dict[Expr, Expr] = {symbol: self.spelled(self.scaled(node)) for symbol, node in numbers.items()}
+        leaves |= {node: node for node in postorder(flat) if node in self.inputs}
+        return leaves, flat
 
     def _explodes(self, root: Expr, leaves: Mapping[Expr, Expr]) -> bool:
         """Whether an expression grows as exponentials do."""
@@ -336,7 +317,7 @@ class _Worker:
         row = {n: p for n, p in value.factors.items() if not self.extent.varies(n)}
         own = {n: p for n, p in value.factors.items() if n not in row}
         exponential = value.exponent.exponential() if value.exponent.terms else None
-        if row and not any(map(self._of_row, row)):
+        if row and not any(map(self.extent.of_row, row)):
             row, own = {}, {**own, **row}  # Parameters stay where they are.
         of_row = exponential is not None and not self.extent.varies(exponential)
         number: Expr = Number(abs(value.number))

@@ -33,7 +33,7 @@ _AUTOCAST = ("cuda", "xpu")
 """Where autocast takes softmax and its like in float32; on a CPU PyTorch leaves them in 16 bits."""
 
 LARGEST = 16384
-"""Elements of a row that a program holds on chip."""
+"""Elements of a row that a program holds on chip, computed in float32; in float64 half as many."""
 _TILE = 4096
 """Elements of a program that holds several rows, or of one step along a row that does not fit."""
 _LANES = 32
@@ -436,12 +436,12 @@ class Shape(NamedTuple):
     split: bool
 
 
-def shape_of(walk: Walk) -> Shape:
-    """The shape of tiles for rows that lie as `walk` says."""
+def shape_of(walk: Walk, largest: int) -> Shape:
+    """The shape of tiles, of at most so many elements, for rows that lie as `walk` says."""
     across = walk.inner > 1 and abs(walk.strides[-1][1]) > abs(walk.strides[-1][2])
     block = triton.next_power_of_2(walk.length)
     lanes = min(_LANES, triton.next_power_of_2(walk.inner)) if across else 1
-    split = block * lanes > LARGEST
+    split = block * lanes > largest
     if split:
         block = _TILE // lanes
     fewest = triton.next_power_of_2(walk.count)
@@ -472,7 +472,7 @@ def _run(
         tensors = tuple(x if x.stride() == out.stride() else torch.empty_like(out, dtype=x.dtype).copy_(x) for x in tensors)
         walk = _walk((*tensors, out), dim)
         assert walk is not None, "a dense tensor has one stride on either side of the dimension"
-    shape = shape_of(walk)
+    shape = shape_of(walk, LARGEST // (_COMPUTE[out.dtype].itemsize // 4))
     reach = [sum(abs(s) * (size - 1) for s, size in zip(x.stride(), x.shape, strict=True)) for x in (*tensors, out)]
     wide = max(reach) + 2 * shape.rows * shape.block > 2**31 - 1
     strides = [stride for each in walk.strides for stride in each]

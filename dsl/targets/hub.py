@@ -85,12 +85,15 @@ def _layer(activation: Activation) -> str:
         "inputs": ", ".join(activation.inputs),
         "passed": "".join(f", self.{name}" for name in names),
     }
+    if activation.dim is not None:
+        called["passed"] += ", self.dim"
     return _LAYER.format(
         name=activation.class_name,
         doc=docstring(report.summary(activation), "    "),
-        attributes="".join(f"    {name}: float\n" for name in names),
+        attributes="".join(f"    {name}: float\n" for name in names)
+        + ("    dim: int\n" if activation.dim is not None else ""),
         declared=", ".join(f"{name}: Tensor" for name in activation.inputs),
-        inplace="" if activation.joint else _INPLACE.format(**called),
+        inplace="" if not activation.unary else _INPLACE.format(**called),
         **called,
     )
 
