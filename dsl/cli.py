@@ -275,7 +275,9 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
         names = ", ".join(each.name for each in (activation, *others))
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
     if not activation.unary:
-        raise click.UsageError(f"'{activation.name}' is no elementwise function of one input: there is no curve")
+        raise click.UsageError(
+            f"'{activation.name}' is no elementwise function of one input: there is no curve"
+        )
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
     from dsl.curves import CurveError, panels
@@ -550,7 +552,9 @@ def _show_program(activation: Activation) -> str:
     rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
     functions = [*map(show_function, program.functions)]
     if isinstance(program, RowProgram):
-        passes = [show_passes(each).replace("pass", "# pass") for each in (program.forward, *program.gradients)]
+        passes = [
+            show_passes(each).replace("pass", "# pass") for each in (program.forward, *program.gradients)
+        ]
         functions = [show_row_names("\n".join(pair)) for pair in zip(functions, passes, strict=True)]
     return "\n\n".join([*functions, *(["\n".join(rules)] if rules else [])])
 
@@ -592,9 +596,7 @@ def _project(paths: tuple[Path, ...]) -> Project:
     return project
 
 
-def _of_one_input(
-    activations: Sequence[Activation], done: str, rows: bool = False
-) -> Sequence[Activation]:
+def _of_one_input(activations: Sequence[Activation], done: str, rows: bool = False) -> Sequence[Activation]:
     """Those that are elementwise, of one input, and with `rows` those that reduce rows; the others are named
     on stderr, with what is not done to them.
     """

@@ -60,7 +60,10 @@ def _explain_rows(activation: Activation, cost: str) -> str:
     sections = (
         ("Spec", show_activation(activation)),
         ("Rules that fired", report.rewrites(program)),
-        ("Program, of rows that fit on chip", show_row_names("\n\n".join(map(show_function, program.functions)))),
+        (
+            "Program, of rows that fit on chip",
+            show_row_names("\n\n".join(map(show_function, program.functions))),
+        ),
         (
             "Passes over rows that do not",
             "\n\n".join(f"{label}\n{textwrap.indent(show_passes(each), '  ')}" for label, each in functions),

@@ -1,9 +1,9 @@
 """The gradient of a function of rows, in reverse mode.
 
 In: an expression with reductions. Out: for each input what the incoming gradient makes of it, an expression
-over the inputs and that gradient. Between reductions a function is elementwise, and derived as one: what comes
-back to an element is the gradient times the derivative. What comes back to a number of the row is the sum of
-that over the row; the gradient of a reduction goes to all elements alike, or to the greatest.
+over the inputs and that gradient. Between reductions a function is elementwise, and derived as one: what
+comes back to an element is the gradient times the derivative. What comes back to a number of the row is the
+sum of that over the row; the gradient of a reduction goes to all elements alike, or to the greatest.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def gradients(root: Expr, inputs: Sequence[str]) -> tuple[Expr, ...]:
 def _through(
     root: Expr, adjoint: Expr, inputs: Sequence[str], extent: Extent, back: dict[Expr, Expr]
 ) -> None:
-    """Add to `back` what the elements of an expression, each with its gradient, give to what it is made of."""
+    """Add to `back` what the elements of an expression, each with its gradient, give to its operands."""
     if extent.varies(root):
         _into(root, adjoint, inputs, extent, back)
     elif extent.of_row(root):
@@ -56,8 +56,8 @@ def _into(root: Expr, adjoint: Expr, inputs: Sequence[str], extent: Extent, back
     """Add to `back` what the gradient of an expression gives to its inputs and to the numbers of the row."""
     flat, numbers = extent.flat(root)
     own = set(postorder(flat))
-    for leaf in (*numbers, *(symbol for symbol in map(Symbol, inputs) if symbol in own)):
-        slope = substitute(simplify(derivative(flat, leaf.name)), dict(numbers))
+    for leaf in (*map(_symbol, numbers), *(symbol for symbol in map(Symbol, inputs) if symbol in own)):
+        slope = substitute(simplify(derivative(flat, leaf.name)), numbers)
         if slope is ZERO:
             continue
         part = adjoint if slope is ONE else adjoint * slope
@@ -65,6 +65,11 @@ def _into(root: Expr, adjoint: Expr, inputs: Sequence[str], extent: Extent, back
         if leaf in numbers and extent.varies(root):
             part = _over_row(part, extent)
         back[node] = back[node] + part if node in back else part
+
+
+def _symbol(node: Expr) -> Symbol:
+    assert isinstance(node, Symbol)
+    return node
 
 
 def _over_row(part: Expr, extent: Extent) -> Expr:

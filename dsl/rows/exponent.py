@@ -103,7 +103,11 @@ class Exponent:
         """The sum as an expression, term by term."""
         total: Expr | None = None
         for node, factor in self.terms.items():
-            size = Number(abs(factor)) if node is ONE else node if abs(factor) == 1 else Number(abs(factor)) * node
+            size = (
+                Number(abs(factor))
+                if node is ONE
+                else node if abs(factor) == 1 else Number(abs(factor)) * node
+            )
             if total is None:
                 total = size if factor > 0 else -size
             else:
@@ -122,6 +126,10 @@ class Exponent:
                     rest = rest - Exponent({**terms, above: factor})
                     break
         return groups, rest
+
+
+NOTHING = Exponent({})
+"""The exponent of one."""
 
 
 def _below(node: Expr) -> Iterator[Expr]:

@@ -62,10 +62,10 @@ class Extent:
         """Whether an expression is a number of the row that the row's elements make, and no parameter."""
         return not self.varies(root) and any(is_op(node, *REDUCTIONS) for node in elementwise_part(root))
 
-    def flat(self, root: Expr) -> tuple[Expr, dict[Symbol, Expr]]:
+    def flat(self, root: Expr) -> tuple[Expr, dict[Expr, Expr]]:
         """An expression with a symbol for every number of the row in it, and what these stand for.
 
-        Such a number is a reduction, or, in an expression that varies within the row, what is made of several.
+        Such a number is a reduction, or, in an expression that varies within the row, what reductions make.
 
         >>> from dsl.expr import call
         >>> x, extent = Symbol("x"), Extent(["x"])
@@ -74,7 +74,7 @@ class Extent:
         """
         varies = self.varies(root)
         given: dict[Expr, Expr] = {}
-        numbers: dict[Symbol, Expr] = {}
+        numbers: dict[Expr, Expr] = {}
         stack, seen = [root], {root}
         while stack:
             node = stack.pop()

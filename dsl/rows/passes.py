@@ -7,9 +7,10 @@ one that does not is read once for every level of reductions, and once more for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import count
 
-from dsl.expr import Expr, Symbol, is_op, postorder, substitute, symbols
+from dsl.expr import Apply, Expr, Symbol, is_op, postorder, substitute, symbols
 from dsl.ops import REDUCTIONS
 from dsl.program import GRAD, LENGTH, Function, Reduction, RowFunction
 from dsl.rows.extent import elementwise_part
@@ -24,7 +25,7 @@ def plan(
     label: str, stable: Stable, inputs: Sequence[str], parameters: Sequence[str], names: Mapping[Expr, str]
 ) -> RowFunction:
     """The passes of an expression over tensors called `inputs`; `label` is what the function is called."""
-    nodes = [node for node in postorder(stable.value) if is_op(node, *REDUCTIONS)]
+    nodes = [node for node in postorder(stable.value) if isinstance(node, Apply) and node.op in REDUCTIONS]
     below = {node: _below(node.args[0]) for node in nodes}
     found: dict[Expr, Symbol] = {}
     levels: dict[Expr, int] = {}
@@ -37,9 +38,12 @@ def plan(
         after = before if peak is None else max(before, levels[peak])
         levels[node] = levels[peak] if online and peak is not None else 1 + after
         name = _unique(_NAMES[node.op], taken)
-        term = _function(name, substitute(node.args[0], {e: found[e] for e in below[node]}), inputs, parameters, names)
-        held = {"peak": found[peak].name, "rate": rate} if online and peak is not None and rate else {}
-        reductions.append(Reduction(name, node.op, levels[node], term, **held))
+        term = _function(
+            name, substitute(node.args[0], {e: found[e] for e in below[node]}), inputs, parameters, names
+        )
+        grows = found[peak].name if online and peak is not None else ""
+        shrinks = rate if grows and rate is not None else Fraction(0)
+        reductions.append(Reduction(name, node.op, levels[node], term, grows, shrinks))
         found[node] = Symbol(name)
     order = sorted(range(len(nodes)), key=lambda place: (levels[nodes[place]], place))
     after_all = substitute(stable.value, {each: found[each] for each in _below(stable.value)})
@@ -64,7 +68,7 @@ def _unique(wish: str, taken: set[str]) -> str:
 def _function(
     label: str, root: Expr, inputs: Sequence[str], parameters: Sequence[str], names: Mapping[Expr, str]
 ) -> Function:
-    """The program of an expression, whose inputs are the tensors and the numbers of the row that are in it."""
+    """The program of an expression, whose inputs are the tensors and the row's numbers that are in it."""
     used = symbols(root)
     tensors = [name for name in (*inputs, GRAD) if name in used] or [inputs[0]]
     own = [name for name in (*parameters, LENGTH) if name in used]

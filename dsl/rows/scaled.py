@@ -24,22 +24,28 @@ from dsl.rewrite.guard import propagate_nan
 from dsl.rewrite.probe import probe
 from dsl.rewrite.separate import Treatment, separate
 from dsl.rewrite.simplify import simplify, simplify_top
-from dsl.rows.exponent import Exponent
+from dsl.rows.exponent import NOTHING, Exponent
 from dsl.rows.extent import LENGTH_OF_ROW, Extent, elementwise_part
 
 RULES = {
-    "greatest exponent taken out": "exp overflows beyond 88.7 in float32; over exp of the row's greatest, what "
-    "overflowed is at most 1, and the greatest is exactly 1",
-    "variance about the mean": "the mean square less the squared mean loses all digits where the mean is large",
-    "distance from the mean, twice": "the mean is rounded; the distances from it have a mean that says by how "
-    "much",
+    "greatest exponent taken out": (
+        "exp overflows beyond 88.7 in float32; over exp of the row's greatest, what overflowed is at most "
+        "1, and the greatest is exactly 1"
+    ),
+    "variance about the mean": (
+        "the mean square less the squared mean loses all digits where the mean is large"
+    ),
+    "distance from the mean, twice": (
+        "the mean is rounded; the distances from it have a mean that says by how much"
+    ),
 }
 """What is done to a function of rows, and why."""
 
 _HUGE = 10**30
 _FAR = 1000
 _POLYNOMIAL = frozenset(
-    "add sub mul div neg pow sqrt abs sign floor ceil round where max min lt le gt ge eq ne and or not".split()
+    "add sub mul div neg pow sqrt abs sign floor ceil round where max min "
+    "lt le gt ge eq ne and or not".split()
 )
 """Operations that need no treatment of their own."""
 
@@ -60,7 +66,7 @@ def stabilise_rows(root: Expr, inputs: Sequence[str], treat: Treatment) -> Stabl
     worker = _Worker(inputs, treat)
     root = lower(rebuild(lower(root), worker.expanded))
     for node in postorder(root):
-        if is_op(node, *REDUCTIONS):
+        if isinstance(node, Apply) and node.op in REDUCTIONS:
             worker.reduce(node)
     value = worker.spelled(worker.scaled(root))
     return Stable(value, tuple(worker.fired), worker.online)
@@ -72,7 +78,7 @@ class _Scaled:
 
     factors: Mapping[Expr, int]
     number: Fraction = Fraction(1)
-    exponent: Exponent = Exponent({})
+    exponent: Exponent = NOTHING
 
     def times(self, other: _Scaled) -> _Scaled:
         factors = dict(self.factors)
@@ -120,7 +126,7 @@ class _Worker:
     def _mean(self, e: Expr) -> Expr:
         return Apply("rowsum", e) / LENGTH_OF_ROW
 
-    def reduce(self, node: Expr) -> None:
+    def reduce(self, node: Apply) -> None:
         """Find what a reduction is; those below it are known."""
         value = self.scaled(node.args[0])
         varying, uniform = value.exponent.split(self.extent)
@@ -187,7 +193,9 @@ class _Worker:
     def _flat(self, root: Expr) -> tuple[dict[Expr, Expr], Expr]:
         """What each leaf of an expression stands for, and the expression of these leaves."""
         flat, numbers = self.extent.flat(root)
-        leaves: dict[Expr, Expr] = {symbol: self.spelled(self.scaled(node)) for symbol, node in numbers.items()}
+        leaves: dict[Expr, Expr] = {
+            symbol: self.spelled(self.scaled(node)) for symbol, node in numbers.items()
+        }
         leaves |= {node: node for node in postorder(flat) if node in self.inputs}
         return leaves, flat
 
@@ -294,7 +302,9 @@ class _Worker:
         for place, value in zip(real, values, strict=True):
             operands[place] = self.spelled(value)
         result = Apply(node.op, *operands)
-        return _one(result) if OPS[node.op].result == "b" else _one(result).times(_Scaled({}, exponent=exponent))
+        return (
+            _one(result) if OPS[node.op].result == "b" else _one(result).times(_Scaled({}, exponent=exponent))
+        )
 
     def _common(self, parts: Sequence[_Scaled]) -> tuple[list[_Scaled], Exponent]:
         """The parts over exp of one exponent, none of which is large beside it; and that exponent."""
@@ -307,8 +317,10 @@ class _Worker:
             else:
                 common = Exponent({Apply("max", common.plain(), part.exponent.plain()): Fraction(1)})
         over = _Scaled({}, exponent=common * Fraction(-1))
-        return [_one(self.spelled(part.times(over))) if part.exponent.terms != common.terms else part.times(over)
-                for part in parts], common
+        return [
+            _one(self.spelled(part.times(over))) if part.exponent.terms != common.terms else part.times(over)
+            for part in parts
+        ], common
 
     # -- spelling ------------------------------------------------------------------------------------------
 
@@ -321,7 +333,9 @@ class _Worker:
             row, own = {}, {**own, **row}  # Parameters stay where they are.
         of_row = exponential is not None and not self.extent.varies(exponential)
         number: Expr = Number(abs(value.number))
-        uniform = _quotient([exponential] if exponential is not None and of_row else [], row, number if row else ONE)
+        uniform = _quotient(
+            [exponential] if exponential is not None and of_row else [], row, number if row else ONE
+        )
         varying = _quotient(
             [exponential] if exponential is not None and not of_row else [], own, ONE if row else number
         )
@@ -333,8 +347,10 @@ def _tidied(root: Expr) -> Expr:
     """An expression simplified down to its reductions, which stay as they are."""
     done: dict[Expr, Expr] = {}
     for node in elementwise_part(root):
-        apart = is_op(node, *REDUCTIONS) or not isinstance(node, Apply)
-        done[node] = node if apart else simplify_top(Apply(node.op, *(done[arg] for arg in node.args)))
+        if isinstance(node, Apply) and node.op not in REDUCTIONS:
+            done[node] = simplify_top(Apply(node.op, *(done[arg] for arg in node.args)))
+        else:
+            done[node] = node
     return done[root]
 
 
@@ -359,7 +375,7 @@ def _product(factors: Sequence[Expr]) -> Expr:
 
 
 def _regrouped(total: Exponent, otherwise: Expr | None = None) -> Expr:
-    """A sum with every number next to the greatest of its row, if that is in it: their difference is small."""
+    """A sum with every number next to the greatest of its row, if that is in it: both are large."""
     if otherwise is not None and not any(is_op(node, "rowpeak") for node in total.terms):
         return otherwise
     return total.plain()

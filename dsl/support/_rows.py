@@ -16,11 +16,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from torch._C import _are_functorch_transforms_active as _transforms_active
+from torch._C._functorch import is_legacy_batchedtensor as _is_batched
 from torch.autograd import Function, forward_ad
 from torch.compiler import is_compiling
 
 from . import _math, _runtime
-from ._joint import _promoted
+from ._joint import _laid_out_as, _promoted
 from ._launch import Launcher
 from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _unsupported, _widened
 
@@ -56,7 +57,7 @@ def rows_of(rows: tl.constexpr, wide: tl.constexpr):
 
 @triton.jit
 def place(row, column, inner, outer_stride, step, inner_stride):
-    """Where the elements of rows lie; `inner` rows follow each other by one stride, groups of them by another."""
+    """Where elements lie: `inner` rows follow each other by one stride, groups of them by another."""
     start = (row // inner) * outer_stride + (row % inner) * inner_stride
     return start + column.to(row.dtype) * step
 
@@ -147,9 +148,9 @@ class RowOperator:
     Accepts float16, bfloat16, float32 and float64 in any layout of strides, in shapes that broadcast. Raises
     TypeError for what is no tensor or no dimension, IndexError for a dimension that is not there,
     NotImplementedError, naming the activation, for other types and for DTensors, and RuntimeError for shapes
-    that do not broadcast and for several devices. `kernels` and `formulas` are the value, then the gradient by
-    each input; formulas take the inputs, for a gradient the incoming one, the parameters, the length of a row
-    and the dimension.
+    that do not broadcast and for several devices. `kernels` and `formulas` are the value, then the gradient
+    by each input; formulas take the inputs, for a gradient the incoming one, the parameters, the length of a
+    row and the dimension.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class RowOperator:
     def formula(
         self, which: int, inputs: tuple[Tensor, ...], grad: tuple[Tensor, ...], rest: tuple[Any, ...]
     ) -> Tensor:
-        """The value (0) or the gradient by an input (1 and up) in torch operations, in the type of arithmetic."""
+        """The value (0) or the gradient by an input (1 and up) in torch operations, not yet rounded."""
         *parameters, dim = rest
         x = inputs[0]
         length = x.shape[dim] if x.dim() else 1
@@ -239,8 +240,8 @@ class RowOperator:
         dims = max(1, inputs[0].dim())
         if not -dims <= dim < dims:
             raise IndexError(
-                f"{self.name}(): Dimension out of range (expected to be in range of [{-dims}, {dims - 1}], but "
-                f"got {dim})"
+                f"{self.name}(): Dimension out of range (expected to be in range of "
+                f"[{-dims}, {dims - 1}], but got {dim})"
             )
         return inputs, (*parameters, dim)
 
@@ -390,11 +391,11 @@ def _model(inputs: tuple[Tensor, ...]) -> Tensor:
 
 
 class Walk(NamedTuple):
-    """Rows in memory: how many, how long, how many to a group; each tensor's strides by group, along a row and
-    by row of a group.
+    """Rows in memory: how many, how long, how many to a group; each tensor's strides by group, along a row
+    and by row of a group.
     """
 
-    count: int
+    rows: int
     length: int
     inner: int
     strides: tuple[tuple[int, int, int], ...]
@@ -406,22 +407,24 @@ def _walk(tensors: Sequence[Tensor], dim: int) -> Walk | None:
     if out.dim() == 0:
         return Walk(1, 1, 1, tuple((0, 0, 0) for _ in tensors))
     dim %= out.dim()
+    order = out.stride()
     others = [d for d, size in enumerate(out.shape) if d != dim and size != 1]
     merged: list[tuple[int, tuple[int, ...]]] = []
-    for d in sorted(others, key=lambda d: -out.stride(d)):
-        strides = tuple(x.stride(d) for x in tensors)
+    for d in sorted(others, key=lambda d: -order[d]):
+        each = tuple(x.stride()[d] for x in tensors)
         size = out.shape[d]
-        if merged and all(a == b * size for a, b in zip(merged[-1][1], strides, strict=True)):
-            merged[-1] = (merged[-1][0] * size, strides)
+        if merged and all(a == b * size for a, b in zip(merged[-1][1], each, strict=True)):
+            merged[-1] = (merged[-1][0] * size, each)
         else:
-            merged.append((size, strides))
+            merged.append((size, each))
     if len(merged) > 2:
         return None
-    nothing = (1, (0,) * len(tensors))
-    (groups, by_group), (inner, by_row) = (*merged, nothing, nothing)[:2]
-    if len(merged) == 1 and out.stride(dim) != 1:  # neighbours in memory are rows: one group of all
-        (groups, by_group), (inner, by_row) = nothing, merged[0]
-    strides = tuple((a, x.stride(dim), b) for a, x, b in zip(by_group, tensors, by_row, strict=True))
+    merged += [(1, (0,) * len(tensors))] * (2 - len(merged))
+    if merged[1][0] == 1 and order[dim] != 1:  # neighbours in memory are rows: one group of all
+        merged.reverse()
+    (groups, by_group), (inner, by_row) = merged
+    steps = [x.stride()[dim] for x in tensors]
+    strides = tuple(zip(by_group, steps, by_row, strict=True))
     return Walk(groups * inner, out.shape[dim], inner, strides)
 
 
@@ -444,7 +447,7 @@ def shape_of(walk: Walk, largest: int) -> Shape:
     split = block * lanes > largest
     if split:
         block = _TILE // lanes
-    fewest = triton.next_power_of_2(walk.count)
+    fewest = triton.next_power_of_2(walk.rows)
     rows = lanes if split else max(lanes, min(_TILE // block, fewest))
     return Shape(rows, block, max(1, min(16, rows * block // 512)), split)
 
@@ -455,8 +458,8 @@ def _programs(device: torch.device) -> int:
     if device.type == "cpu":
         return _BUSY
     properties = torch.get_device_module(device).get_device_properties(device)
-    count = getattr(properties, "multi_processor_count", None) or getattr(properties, "gpu_subslice_count", 64)
-    return _BUSY * int(count)
+    known = [getattr(properties, name, None) for name in ("multi_processor_count", "gpu_subslice_count")]
+    return _BUSY * next((int(count) for count in known if count), 64)
 
 
 def _run(
@@ -469,14 +472,14 @@ def _run(
         return
     walk = _walk((*tensors, out), dim)
     if walk is None:
-        tensors = tuple(x if x.stride() == out.stride() else torch.empty_like(out, dtype=x.dtype).copy_(x) for x in tensors)
+        tensors = tuple(_laid_out_as(out, x) for x in tensors)
         walk = _walk((*tensors, out), dim)
         assert walk is not None, "a dense tensor has one stride on either side of the dimension"
     shape = shape_of(walk, LARGEST // (_COMPUTE[out.dtype].itemsize // 4))
-    reach = [sum(abs(s) * (size - 1) for s, size in zip(x.stride(), x.shape, strict=True)) for x in (*tensors, out)]
-    wide = max(reach) + 2 * shape.rows * shape.block > 2**31 - 1
+    reach = max(map(_reach, (*tensors, out)))
+    wide = reach + 2 * shape.rows * shape.block > 2**31 - 1
     strides = [stride for each in walk.strides for stride in each]
-    common = (*parameters, walk.count, walk.length, walk.inner, *strides)
+    common = (*parameters, walk.rows, walk.length, walk.inner, *strides)
     options: dict[str, Any] = {
         "rows": shape.rows,
         "block": shape.block,
@@ -486,19 +489,24 @@ def _run(
         "enable_fp_fusion": not shape.split,
         "num_warps": shape.warps,
     }
-    programs = triton.cdiv(walk.count, shape.rows)
+    programs = triton.cdiv(walk.rows, shape.rows)
     if not shape.split:
         kernels.whole[programs,](*tensors, out, *common, **options)
         return
     parts = max(1, min(_programs(out.device) // programs, walk.length // (2 * shape.block)))
     span = shape.block * triton.cdiv(walk.length, shape.block * parts)
     parts = triton.cdiv(walk.length, span)
-    stats = out.new_empty(max(1, kernels.slots * parts * walk.count), dtype=_COMPUTE[out.dtype])
+    stats = out.new_empty(max(1, kernels.slots * parts * walk.rows), dtype=_COMPUTE[out.dtype])
     width = triton.next_power_of_2(parts)
     for level in range(kernels.levels + 1):
         kernels.one_pass[programs, parts](
             *tensors, out, stats, *common, span, parts, level=level, width=width, **options
         )
+
+
+def _reach(x: Tensor) -> int:
+    """How far the last element of a tensor lies from the first."""
+    return sum(abs(stride) * (size - 1) for stride, size in zip(x.stride(), x.shape, strict=True))
 
 
 # -- autograd ----------------------------------------------------------------------------------------------
@@ -517,7 +525,7 @@ class _Value(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[2:]
         operator = ctx.operator
-        goes_on = torch.is_grad_enabled() or _transforms_active()
+        goes_on = torch.is_grad_enabled() or _transforms_active() or _is_batched(grads[0])
         slopes = operator.differentiable_slopes if goes_on else operator.compute_slopes
         found = iter(slopes(grads[0], ctx.saved_tensors, ctx.rest, wanted))
         return None, None, *(next(found) if want else None for want in wanted)

@@ -158,9 +158,7 @@ def formula(
     return head + "".join(f"    {line}\n" for line in body)
 
 
-def _body(
-    function: Function, rename: Mapping[str, str], more: Mapping[str, str], floats: bool
-) -> list[str]:
+def _body(function: Function, rename: Mapping[str, str], more: Mapping[str, str], floats: bool) -> list[str]:
     x = rename[function.input]
     table = {**_spellings(x, floats), **{op: Row(template).write for op, template in more.items()}}
     names = {name: Text(rename[name], ATOM, Kind.VARYING) for name in function.inputs}

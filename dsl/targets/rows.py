@@ -43,8 +43,8 @@ _OWN = (
     triton.RESERVED
     | eager.RESERVED
     | frozenset(
-        "_launch _rows block column count dim dtype first grad held inner last length level n one out_ptr parts rows "
-        "row span start stats_ptr wide width".split()
+        "_launch _rows block column count dim dtype first grad held inner last length level n one out_ptr "
+        "parts rows row span start stats_ptr wide width".split()
     )
 )
 """What kernels and formulas have for themselves."""
@@ -76,7 +76,11 @@ class _Names:
         parameters = tuple(parameter.name for parameter in activation.parameters)
         found = {GRAD: "grad", LENGTH: "length"}
         of_row = [each.name for each in function.reductions]
-        own = {*_OWN, *of_row, *(f"{name}_{part}" for name in of_row for part in ("now", "lost", "grown", "parts"))}
+        own = {
+            *_OWN,
+            *of_row,
+            *(f"{name}_{part}" for name in of_row for part in ("now", "lost", "grown", "parts")),
+        }
         own |= {f"{name}_shrink" for name in of_row}
         given = (*activation.inputs, *parameters)
         derived = {f"{name}_{part}" for name in elements for part in ("ptr", "group", "step", "row")}
@@ -93,21 +97,31 @@ class _Names:
 
 
 def _computations(activation: Activation, program: RowProgram) -> Iterator[str]:
-    private = layout.inner_name(activation.name)
     for name, function, gradient, what in _functions(activation, program):
         names = _Names.of(activation, function, gradient)
         yield from _parts(name, function)
         yield _whole(name, function, names, f"{what}, over rows of tiles; `held` says what is in them.")
         yield _kernel(name, names, "Rows that fit on chip, some of them to a program.")
         yield _pass_kernel(name, function, names)
+    yield from formulas(activation, program).values()
+
+
+def formulas(activation: Activation, program: RowProgram) -> dict[str, str]:
+    """The value and the gradients in torch operations: the source of each by its name."""
+    found = {}
     for name, function, gradient, what in _functions(activation, program):
-        summary = f"{what} in torch operations, `dim` of so many elements."
-        yield _formula(activation, name.replace(private, f"{private}_formula", 1), function, gradient, summary)
+        summary = f"{what} in torch operations, over rows of so many elements along `dim`."
+        label = _formula_name(activation, name)
+        found[label] = _formula(activation, label, function, gradient, summary)
+    return found
 
 
-def _functions(
-    activation: Activation, program: RowProgram
-) -> list[tuple[str, RowFunction, bool, str]]:
+def _formula_name(activation: Activation, name: str) -> str:
+    private = layout.inner_name(activation.name)
+    return f"{private}_formula{name.removeprefix(private)}"
+
+
+def _functions(activation: Activation, program: RowProgram) -> list[tuple[str, RowFunction, bool, str]]:
     """The functions of a module: their names, whether they take a gradient, and what they are."""
     private = layout.inner_name(activation.name)
     call = f"{activation.name}({', '.join(activation.inputs)})"
@@ -139,9 +153,14 @@ def _parts(name: str, function: RowFunction) -> Iterator[str]:
     for each in function.reductions:
         if not isinstance(each.term.result, Symbol):
             summary = f"What `{each.name}` is the {_SPOKEN[each.kind]} of."
-            yield triton.jit_function(_ready(each.term)[0], f"{name}_{each.name}", summary, _ready(each.term)[1])
+            yield triton.jit_function(
+                _ready(each.term)[0], f"{name}_{each.name}", summary, _ready(each.term)[1]
+            )
     yield triton.jit_function(
-        _ready(function.map)[0], f"{name}_map", "The result, from the numbers of the row.", _ready(function.map)[1]
+        _ready(function.map)[0],
+        f"{name}_map",
+        "The result, from the numbers of the row.",
+        _ready(function.map)[1],
     )
 
 
@@ -166,7 +185,8 @@ def _length(names: _Names) -> list[str]:
 
 def _whole(name: str, function: RowFunction, names: _Names, summary: str) -> str:
     lines = [
-        f"{each.name} = {_TRITON[each.kind].format(_term(name, each, names.label))}" for each in function.reductions
+        f"{each.name} = {_TRITON[each.kind].format(_term(name, each, names.label))}"
+        for each in function.reductions
     ]
     lines.append(f"return {_called(f'{name}_map', function.map, names.label)}")
     head = f"@triton.jit\ndef {name}({names.arguments(*_length(names), 'held')}, fast: tl.constexpr):\n"
@@ -239,7 +259,9 @@ def _pass_kernel(name: str, function: RowFunction, names: _Names) -> str:
         *(f"    {line}" for line in _along(names, [f"tl.store({_place('out')}, {result}, mask=held)"])),
     ]
     head = f"@triton.jit\ndef {name}_pass_kernel({declared}):\n"
-    head += '    """A pass over rows that do not fit on chip: numbers of a part of each, or at last the map."""\n'
+    head += (
+        '    """A pass over rows that do not fit on chip: numbers of a part of each, or at last the map."""\n'
+    )
     return head + "".join(f"    {line}\n" for line in lines)
 
 
@@ -266,7 +288,9 @@ def _found(name: str, own: Sequence[Reduction], names: _Names, slots: Mapping[st
                 within.append(f"{shrink} = {_shrink(each, f'{each.peak} - {each.peak}_now')}")
                 within += [f"{x} *= {shrink}", f"{x}_lost *= {shrink}"]
             within.append(f"{x}, {x}_lost = _rows.added({x}, {x}_lost, {term}, held)")
-            after.append(f"_rows.keep(stats_ptr, {slots[x]}, row, count, parts, _rows.settled({x}, {x}_lost))")
+            after.append(
+                f"_rows.keep(stats_ptr, {slots[x]}, row, count, parts, _rows.settled({x}, {x}_lost))"
+            )
             continue
         before.append(f'{x} = tl.full((rows, 1), -float("inf"), dtype)')
         if each.kind == "rowpeak":
@@ -300,9 +324,7 @@ def _recalled(each: Reduction, slots: Mapping[str, int]) -> list[str]:
 # -- formulas and the interface ----------------------------------------------------------------------------
 
 
-def _formula(
-    activation: Activation, name: str, function: RowFunction, gradient: bool, summary: str
-) -> str:
+def _formula(activation: Activation, name: str, function: RowFunction, gradient: bool, summary: str) -> str:
     """The whole as torch operations; every formula of a module takes the same arguments."""
     parameters = (*layout.parameter_names(activation), LENGTH)
     first, *others = (*activation.inputs, *([GRAD] if gradient else []))
@@ -323,16 +345,15 @@ def _interface(activation: Activation, program: RowProgram, digest: str) -> Iter
 
 
 def _registration(activation: Activation, program: RowProgram, digest: str) -> str:
-    private = layout.inner_name(activation.name)
     functions = _functions(activation, program)
     lines = ["_operator = _rows.RowOperator(", f'    "{activation.name}",', "    kernels=("]
     for name, function, _, _ in functions:
         shape = f"{function.levels}, {len(function.reductions)}"
         lines.append(f"        _rows.RowKernels({name}_kernel, {name}_pass_kernel, {shape}),")
-    formulas = "".join(f"{name.replace(private, f'{private}_formula', 1)}, " for name, _, _, _ in functions)
+    names = "".join(f"{_formula_name(activation, name)}, " for name, _, _, _ in functions)
     lines += [
         "    ),",
-        f"    formulas=({formulas}),",
+        f"    formulas=({names}),",
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",
@@ -346,9 +367,9 @@ def _function(activation: Activation) -> str:
     itself = layout.own_name(activation, *activation.inputs, *layout.parameter_names(activation))
     several = " that broadcast" if activation.joint else ""
     about = report.wrap(
-        "Over rows, which lie along `dim`, of tensors of float16, bfloat16, float32 or float64, of any strides "
-        f"and shapes{several}; the result has their shape. Differentiable, in reverse and forward mode, again and "
-        f"again. Raises IndexError for a dimension that is not there. {layout.raises(activation)}"
+        "Over rows, which lie along `dim`, of tensors of float16, bfloat16, float32 or float64, of any "
+        f"strides and shapes{several}; the result has their shape. Differentiable again and again, in "
+        f"reverse and forward mode. Raises IndexError for a dimension that is not there. {layout.raises(activation)}"
     )
     given = ", ".join(_zeros(activation))
     doc = layout.docstring(
@@ -362,7 +383,7 @@ def _function(activation: Activation) -> str:
     )
     passed = f"{layout.passed_on(activation)}, dim"
     lines = [
-        f"def {name}({_tensors(activation)}{layout.signature(activation)}, dim: int = {activation.dim}) -> Tensor:",
+        f"def {name}({_tensors(activation)}{layout.signature(activation)}{_dim(activation)}) -> Tensor:",
         f"    {doc}",
         f"    if has_torch_function(({inputs},)):",
         f"        return handle_torch_function({itself}, ({inputs},), {inputs}{passed})",
@@ -373,6 +394,10 @@ def _function(activation: Activation) -> str:
     if itself != name:
         lines += ["", "", f"{itself} = {name}  # an argument hides the name inside"]
     return "\n".join(lines) + "\n"
+
+
+def _dim(activation: Activation) -> str:
+    return f", dim: int = {activation.dim}"
 
 
 def _zeros(activation: Activation) -> list[str]:
@@ -413,7 +438,7 @@ The module of `{activation.name}`.
         f"class {activation.class_name}(nn.Module):",
         f"    {doc}",
         "",
-        f"    def __init__(self{layout.signature(activation)}, dim: int = {activation.dim}) -> None:",
+        f"    def __init__(self{layout.signature(activation)}{_dim(activation)}) -> None:",
         "        super().__init__()",
     ]
     if activation.requires:
