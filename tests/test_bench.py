@@ -22,7 +22,7 @@ from dsl.ops import FUNCTIONS
 from dsl.project import read_project
 
 ROOT = Path(__file__).parent.parent
-ACTIVATIONS = [each for each in read_project([ROOT / "specs"]).checked().activations if not each.joint]
+ACTIVATIONS = [each for each in read_project([ROOT / "specs"]).checked().activations if each.unary]
 CASES = {case.name: case for case in plan(ACTIVATIONS)}
 CPU = torch.device("cpu")
 

@@ -265,7 +265,7 @@ def test_layouts(layout: str, acts: ModuleType) -> None:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="runs in the process that another test starts")
-@pytest.mark.parametrize("name", ["softmax", "standardize", "normed", "gelu_topk"])
+@pytest.mark.parametrize("name", ["softmax", "standardize", "normed", "mixed"])
 def test_kernels_in_passes(name: str, acts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = importlib.import_module(f"{acts.__name__}._rows")
     monkeypatch.setattr(rows, "LARGEST", 8)

@@ -369,7 +369,8 @@ def _function(activation: Activation) -> str:
     about = report.wrap(
         "Over rows, which lie along `dim`, of tensors of float16, bfloat16, float32 or float64, of any "
         f"strides and shapes{several}; the result has their shape. Differentiable again and again, in "
-        f"reverse and forward mode. Raises IndexError for a dimension that is not there. {layout.raises(activation)}"
+        "reverse and forward mode. Raises IndexError for a dimension that is not there. "
+        f"{layout.raises(activation)}"
     )
     given = ", ".join(_zeros(activation))
     doc = layout.docstring(

@@ -28,7 +28,7 @@ SPECS = ROOT / "specs"
 ACTIVATIONS = {
     activation.name: activation
     for activation in read_project([SPECS]).checked().activations
-    if not activation.joint  # tests/test_joint.py has those of several inputs
+    if activation.unary  # tests/test_joint.py and tests/test_rows.py have the others
 }
 KINDS = ("value", "gradient")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
