@@ -28,7 +28,6 @@ from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _unsupported, _wid
 Formula = Callable[..., Tensor]
 
 INF = tl.constexpr(float("inf"))
-NAN = tl.constexpr(float("nan"))
 
 _AUTOCAST = ("cuda", "xpu")
 """Where autocast takes softmax and its like in float32; on a CPU PyTorch leaves them in 16 bits."""
@@ -78,7 +77,7 @@ def peak(x, held):
 def greatest(x, held):
     """The greatest of each row, NaN if there is one."""
     lost = tl.max((held & (x != x)).to(tl.int32), 1, keep_dims=True)
-    return tl.where(lost > 0, NAN, peak(x, held))
+    return tl.where(lost > 0, float("nan"), peak(x, held))
 
 
 @triton.jit
