@@ -385,6 +385,12 @@ def test_gradients_keep_their_digits(acts: ModuleType) -> None:
     (dx,) = torch.autograd.grad(acts.softmax(x), x, outer)
     (exact,) = torch.autograd.grad(functional.softmax(wide, -1), wide, outer.double())
     assert ulps(dx, exact) < 8
+    large = (1e17 * normal((2, 9), torch.float32, 1)).requires_grad_()  # whose sum of squares has no square
+    wide = large.detach().double().requires_grad_()
+    outer = normal((2, 9), torch.float32, 2)
+    (dx,) = torch.autograd.grad(acts.squaremax(large), large, outer)
+    (exact,) = torch.autograd.grad(PLAIN["squaremax"](wide, dim=-1), wide, outer.double())
+    close(1e17 * dx, 1e17 * exact, 1e-5)
 
 
 def test_a_variance_of_large_numbers_keeps_its_digits(acts: ModuleType) -> None:

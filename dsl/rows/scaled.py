@@ -92,6 +92,11 @@ class _Scaled:
         return _Scaled(factors, self.number**n, self.exponent * Fraction(n))
 
 
+def _whole(node: Expr) -> int | None:
+    """The value of an integer."""
+    return int(node.value) if isinstance(node, Number) and node.value.denominator == 1 else None
+
+
 def _one(node: Expr) -> _Scaled:
     return _Scaled({}, node.value) if isinstance(node, Number) else _Scaled({node: 1})
 
@@ -229,6 +234,8 @@ class _Worker:
                 done[node] = done[node.args[0]].times(done[node.args[1]].power(-1))
             elif is_op(node, "neg"):
                 done[node] = done[node.args[0]].times(_Scaled({}, Fraction(-1)))
+            elif is_op(node, "pow") and _whole(node.args[1]) is not None:
+                done[node] = done[node.args[0]].power(_whole(node.args[1]) or 0)
             else:
                 done[node] = _one(node)
         return done[root]
@@ -248,9 +255,8 @@ class _Worker:
         return _one(Apply(node.op, *map(self.spelled, parts)))
 
     def _power(self, node: Expr, parts: Sequence[_Scaled]) -> _Scaled | None:
-        exponent = node.args[1]
-        whole = isinstance(exponent, Number) and exponent.value.denominator == 1
-        return parts[0].power(int(exponent.value)) if whole and isinstance(exponent, Number) else None
+        exponent = _whole(node.args[1])
+        return None if exponent is None else parts[0].power(exponent)
 
     def _root(self, node: Expr, parts: Sequence[_Scaled]) -> _Scaled:
         inside = self.spelled(_Scaled(parts[0].factors, parts[0].number))
@@ -325,12 +331,17 @@ class _Worker:
     # -- spelling ------------------------------------------------------------------------------------------
 
     def spelled(self, value: _Scaled) -> Expr:
-        """A product as an expression; its factors of a whole row are multiplied before the others."""
+        """A product as an expression; its factors of a whole row are multiplied before the others.
+
+        Beside an exponential, what divides the whole row is as good as a factor: a sum over the greatest.
+        Else it divides, for its reciprocal may overflow, or vanish, where the quotient does not.
+        """
         row = {n: p for n, p in value.factors.items() if not self.extent.varies(n)}
         own = {n: p for n, p in value.factors.items() if n not in row}
         exponential = value.exponent.exponential() if value.exponent.terms else None
-        if row and not any(map(self.extent.of_row, row)):
-            row, own = {}, {**own, **row}  # Parameters stay where they are.
+        divides = exponential is None and all(power < 0 for power in row.values())
+        if divides or not any(map(self.extent.of_row, row)):
+            row, own = {}, {**own, **row}
         of_row = exponential is not None and not self.extent.varies(exponential)
         number: Expr = Number(abs(value.number))
         uniform = _quotient(
@@ -356,11 +367,12 @@ def _tidied(root: Expr) -> Expr:
 
 def _quotient(first: Sequence[Expr], factors: Mapping[Expr, int], number: Expr) -> Expr:
     above = [*first, *(_raised(n, p) for n, p in factors.items() if p > 0)]
-    below = [_raised(n, -p) for n, p in factors.items() if p < 0]
-    if number is not ONE:
-        above = [number, *above]
-    top = _product(above)
-    return top if not below else top / _product(below)
+    quotient = _product(above if number is ONE else [number, *above])
+    for node, power in factors.items():
+        # One after the other, if they are few: a square may overflow.
+        for divisor in [node] * -power if power >= -3 else [_raised(node, -power)]:
+            quotient = quotient / divisor
+    return quotient
 
 
 def _raised(node: Expr, power: int) -> Expr:
