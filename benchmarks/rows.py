@@ -63,10 +63,15 @@ def measured(function: Function, x: Tensor, where: torch.device) -> dict[str, fl
 
 
 def worst(ours: Function, plain: Function, x: Tensor) -> float:
-    """The greatest difference to plain torch in float64, as a share of the greatest value."""
-    few = x[: max(1, 2**20 // x.shape[-1])]
-    exact = plain(few.double())
-    return float((ours(few).double() - exact).abs().max() / exact.abs().max())
+    """The greatest difference to plain torch in float64, of value or gradient, as a share of the greatest."""
+    few = x[: max(1, 2**20 // x.shape[-1])].detach().requires_grad_()
+    wide = few.detach().double().requires_grad_()
+    outer = torch.randn_like(few)
+    y, exact = ours(few), plain(wide)
+    (dx,) = torch.autograd.grad(y, few, outer)
+    (exact_dx,) = torch.autograd.grad(exact, wide, outer.double())
+    pairs = ((y, exact), (dx, exact_dx))
+    return max(float((a.double() - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
 def main(arguments: Sequence[str]) -> int:
