@@ -22,6 +22,7 @@ from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
 from dsl.errors import SpecErrors
 from dsl.files import read_text, write_atomic
 from dsl.parallel import ending, interrupts_kept
+from dsl.program import RowProgram
 from dsl.settings import Setting, measured_settings, settings
 
 Function = Callable[[Any], Any]
@@ -120,6 +121,7 @@ def _job(activation: Activation) -> Job:
 
     try:
         program = stages(activation).program
+        assert not isinstance(program, RowProgram), "functions of rows have no certificates"
         return Job(activation, render(activation, program), code_digest(activation, program))
     except SpecErrors:
         raise

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.expr import Apply, Expr, Number, Symbol, postorder
-from dsl.program import Function, Step
+from dsl.program import GRAD, LENGTH, Function, RowFunction, Step
 from dsl.syntax import Term
 
 CONDITIONAL, OR, AND, NOT, COMPARISON, SUM, PRODUCT, SIGNED, POWER, ATOM = range(10)
@@ -280,7 +280,10 @@ def show_activation(activation: Activation, typed: bool = False) -> str:
     taken = {*activation.inputs, *(each.name for each in activation.settable)}
     outputs = {f"output {number}": root for number, root in enumerate(activation.outputs)}
     steps, results = share(outputs, activation.names, taken)
-    header = _header(activation.name, activation.inputs, show_parameters(activation))
+    parameters = show_parameters(activation)
+    if activation.dim is not None and activation.dim != -1:
+        parameters.append(f"dim = {activation.dim}")
+    header = _header(activation.name, activation.inputs, parameters)
     lines = [quote(activation.doc)] if activation.doc else []
     body, *clauses = activation.formula.split("\n")
     if not typed:
@@ -325,6 +328,24 @@ def show_function(function: Function) -> str:
     ]
     lines += [f"  with {step.name} = {show_expr(step.value)}" for step in function.steps]
     return "\n".join(lines)
+
+
+def show_passes(function: RowFunction) -> str:
+    """Which numbers of a row are found in which pass, where the row does not fit on chip."""
+    lines = []
+    for level in range(function.levels):
+        found = [
+            f"{each.name} while {each.peak} grows" if each.peak else each.name
+            for each in function.reductions
+            if each.level == level
+        ]
+        lines.append(f"pass {level + 1}: {', '.join(found)}")
+    return "\n".join([*lines, f"pass {function.levels + 1}: the result"])
+
+
+def show_row_names(text: str) -> str:
+    """The names that only the compiler gives, as they are in generated code."""
+    return text.replace(GRAD, "grad").replace(LENGTH, "length")
 
 
 def _decimal(value: Fraction) -> str:

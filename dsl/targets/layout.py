@@ -129,7 +129,7 @@ def trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    own = ("joint", "launch", "learned", "math", "packed", "runtime")
+    own = ("joint", "launch", "learned", "math", "packed", "rows", "runtime")
     return f"_{name}" if name not in own else f"_{name}_"
 
 

@@ -66,6 +66,8 @@ def figures(
 
     Learnable parameters are numbers here, at their initial values.
     """
+    if activation.dim is not None:
+        raise CurveError(f"'{activation.name}' is a function of rows, and therefore has no curve")
     if activation.learned:
         activation, made = as_numbers(activation), None
     values = defaults(activation)
