@@ -7,7 +7,7 @@ drawn raises `CurveError`, which says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from html import escape
 
@@ -64,10 +64,10 @@ def figures(
 ) -> Figures:
     """The plots of an activation between two ends, in float32; see `dsl.curves.panels`.
 
-    Learnable parameters are numbers here, at their initial values.
+    Learnable parameters are numbers here, at their initial values, which no reference takes.
     """
     if activation.learned:
-        activation, made = as_numbers(activation), None
+        activation, made = replace(as_numbers(activation), references=()), None
     values = defaults(activation)
     if values is None:
         raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
