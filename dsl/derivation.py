@@ -15,7 +15,7 @@ from dsl import certificate as certificates
 from dsl import equations
 from dsl.activation import Activation, as_numbers
 from dsl.build import code_digest, source
-from dsl.certificate import DTYPES, KINDS, MAKERS, Certificate
+from dsl.certificate import DTYPES, MAKERS, Certificate, Row
 from dsl.equations import Equations
 from dsl.explain import GOOD, UNTRIED, naive, patches
 from dsl.pipeline import JointStages, Stages, derive, stages
@@ -94,8 +94,12 @@ MANY = 3
 def _derivatives(activation: Activation, made: Stages | JointStages | RowStages) -> list[Part]:
     if isinstance(made, RowStages):  # they are functions of the incoming gradient, too: the program tells
         return []
-    count = 1 + len(activation.variables) if len(activation.variables) >= MANY else None
-    return [Part("Derivatives", DERIVED, equations=equations.stage(activation, made.simplified)[1:count])]
+    kinds = ("gradient",) if len(activation.variables) >= MANY else ("gradient", "curvature")
+    blocks = equations.stage(activation, made.simplified)
+    shown = tuple(
+        block for label, block in zip(activation.labels, blocks, strict=True) if label.startswith(kinds)
+    )
+    return [Part("Derivatives", DERIVED, equations=shown)]
 
 
 def _program(program: Program | JointProgram | RowProgram) -> str:
@@ -151,14 +155,19 @@ def table(certificate: Certificate) -> tuple[tuple[str, ...], ...]:
     """A certificate's errors under their head: a line for each type, of the value and of the derivative."""
     head = ("type", "of", *(cell for maker in MAKERS.values() for cell in (maker, "at x")), "inputs tried")
     lines = [head]
+    kinds = dict.fromkeys(row.kind for row in certificate.rows)
     for dtype in DTYPES:
-        for kind in KINDS:
+        for kind in kinds:
             found = [row for by in MAKERS if (row := certificate.row(by, dtype, kind)) is not None]
-            errors = [cell for row in found for cell in (f"{row.worst_ulp:.3g}", f"{row.worst_input:.6g}")]
+            errors = [cell for row in found for cell in (f"{row.worst_ulp:.3g}", _place(row))]
             if len(found) == len(MAKERS):
-                what = "derivative" if kind == "gradient" else kind
+                what = kind.replace("gradient", "derivative").replace("_", " ")
                 lines.append((dtype, what, *errors, found[0].tries))
     return tuple(lines)
+
+
+def _place(row: Row) -> str:
+    return ", ".join(f"{value:.6g}" for value in row.point or (row.worst_input,))
 
 
 def _notes(certificate: Certificate, activation: Activation) -> tuple[str, ...]:

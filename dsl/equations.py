@@ -73,11 +73,21 @@ def _function(activation: Activation) -> Expr:
 
 
 def _lefts(activation: Activation) -> list[Expr]:
-    """The left sides of the value and the derivatives, in the order of `Activation.labels`."""
-    value = _function(activation)
+    """The left sides of the values and the derivatives, in the order of `Activation.labels`."""
+    if not activation.others:
+        return _lefts_of(activation, activation.name)
+    numbers = range(1, len(activation.outputs) + 1)
+    return [left for number in numbers for left in _lefts_of(activation, f"{activation.name}[{number}]")]
+
+
+def _lefts_of(activation: Activation, name: str) -> list[Expr]:
+    """Those of one output."""
+    value = Apply(name, *map(Symbol, activation.inputs))
     if len(activation.variables) == 1:
-        return [value, *(Apply(activation.name + "′" * order, *value.args) for order in (1, 2))]
-    name, inputs = Symbol(activation.name), [*map(Symbol, activation.variables)]
-    first = [Apply("partial", name, each, ONE) for each in inputs]
-    second = [Apply("partial", name, *pair, TWO) for pair in combinations_with_replacement(inputs, 2)]
+        return [value, *(Apply(name + "′" * order, *value.args) for order in (1, 2))]
+    variables = [*map(Symbol, activation.variables)]
+    first = [Apply("partial", Symbol(name), each, ONE) for each in variables]
+    second = [
+        Apply("partial", Symbol(name), *pair, TWO) for pair in combinations_with_replacement(variables, 2)
+    ]
     return [value, *first, *second]
