@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 from dsl.expr import Expr
+from dsl.forms import is_random, is_symmetric
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ class Activation:
     accuracy: Bound = Bound()
     aliases: tuple[str, ...] = ()
     path: str = ""
+    form: Expr | None = None
+    """The body with its marks (`dsl.forms`), where it has any; `body` is its value in evaluation."""
+
+    @property
+    def whole(self) -> Expr:
+        """The body with its marks, if it has any."""
+        return self.body if self.form is None else self.form
+
+    @property
+    def random(self) -> bool:
+        """Whether numbers are drawn in training."""
+        return is_random(self.whole)
 
     @property
     def joint(self) -> bool:
@@ -71,8 +84,18 @@ class Activation:
         if not self.joint:
             return "value", "gradient", "curvature"
         first = [f"gradient_{name}" for name in self.inputs]
-        second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(self.inputs, 2)]
+        second = [f"curvature_{self.inputs[a]}_{self.inputs[b]}" for a, b in self.pairs]
         return "value", *first, *second
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The places of two inputs by which there is a second derivative of its own.
+
+        That by the first is differentiated by the second; where the order does not matter, it is one of two.
+        """
+        places = range(len(self.inputs))
+        symmetric = is_symmetric(self.whole)
+        return tuple(combinations_with_replacement(places, 2) if symmetric else product(places, repeat=2))
 
     @property
     def input(self) -> str:

@@ -169,9 +169,16 @@ LESSONS: dict[str, Lesson] = {
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scal = 2)",
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scale = 2)",
     ),
+    "E0130": Lesson(
+        "Numbers are drawn in training, and a definition says what stands for them in evaluation; so "
+        "`uniform` and `normal` stand in a `with` that says both. The bounds of a `uniform` are constants "
+        "and parameters: what depends on the input is multiplied by a draw from 0 to 1.",
+        "noisy(x) = x + normal(0, 0.1)",
+        "noisy(x) = x + n\n  with n = normal(0, 0.1) in training, 0 in eval",
+    ),
     "E0190": Lesson(
         "The language has this, and this version does not compile it: learnable parameters, several "
-        "inputs, reductions, chance, derivatives of one's own, models.",
+        "inputs, reductions, models.",
         "swish(x; learn beta = 1.0) = x * sigmoid(beta * x)",
         "swish(x; beta = 1.0) = x * sigmoid(beta * x)",
     ),

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement
 
 from dsl.activation import Activation
 from dsl.derive import derivative
-from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder
+from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute
+from dsl.forms import evaluated, plain, trained
 from dsl.ops import where
-from dsl.program import JointProgram, Program
+from dsl.program import JointProgram, Program, Training
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
@@ -73,7 +73,7 @@ def compile_activation(activation: Activation) -> Stages:
     simplified = (value, gradient, curvature)
     positive = positive_parameters(activation)
     stable = [stabilise(root, activation.input, positive) for root in simplified]
-    names = tuple(dict.fromkeys(rule for each in stable for rule in each.rules))
+    fired = dict.fromkeys(rule for each in stable for rule in each.rules)
     guarded = [_guard(activation, each.value, exact) for each, exact in zip(stable, simplified, strict=True)]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)
@@ -81,10 +81,32 @@ def compile_activation(activation: Activation) -> Stages:
         schedule(label, root, activation.input, parameters, activation.names)
         for label, root in zip(("value", "gradient", "curvature"), stabilised, strict=True)
     ]
-    program = Program(
-        functions[0], functions[1], functions[2], tuple((name, RULES[name].why) for name in names)
-    )
+    training = None
+    if activation.random:
+        training, rules = compile_training(activation)
+        fired |= rules
+    rewrites = tuple((name, RULES[name].why) for name in fired)
+    program = Program(functions[0], functions[1], functions[2], rewrites, training)
     return Stages(activation, derived, simplified, stabilised, program)
+
+
+def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]:
+    """An activation of one input that draws numbers, as it is in training, and the rules that were used.
+
+    It is made stable as an activation of several inputs is, of which the draws are some.
+    """
+    x = activation.input
+    parameters = tuple(parameter.name for parameter in activation.parameters)
+    chance = trained(activation.whole, (x, *parameters))
+    draws = tuple(draw.name for draw in chance.draws)
+    treat, fired = _treatment(positive_parameters(activation))
+    functions = []
+    roots = simplify_all(_derive(chance.root, x))
+    for label, exact in zip(activation.labels, roots, strict=True):
+        root = propagate_nan(simplify(separate(exact, (x, *draws), treat)), x)
+        root = substitute(_within_domain(activation, root), chance.values)
+        functions.append(schedule(label, root, x, parameters, activation.names, draws))
+    return Training(functions[0], functions[1], functions[2], chance.draws), fired
 
 
 def compile_joint(activation: Activation) -> JointStages:
@@ -108,10 +130,9 @@ def compile_joint(activation: Activation) -> JointStages:
         for label, root in zip(activation.labels, stabilised, strict=True)
     ]
     first = 1 + len(activation.inputs)
-    pairs = combinations_with_replacement(range(len(activation.inputs)), 2)
     curvatures = {
         pair: function
-        for pair, function in zip(pairs, functions[first:], strict=True)
+        for pair, function in zip(activation.pairs, functions[first:], strict=True)
         if function.result is not ZERO
     }
     program = JointProgram(
@@ -139,17 +160,21 @@ def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], d
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
     """The value in core operations, the derivatives by each input, the second ones by each pair of them."""
-    body = lower(activation.body)
+    body = lower(evaluated(activation.whole))
     first = [simplify(derivative(body, name)) for name in activation.inputs]
-    pairs = combinations_with_replacement(range(len(first)), 2)
-    return body, *first, *(derivative(first[a], activation.inputs[b]) for a, b in pairs)
+    second = (derivative(first[a], activation.inputs[b]) for a, b in activation.pairs)
+    return tuple(map(plain, (body, *first, *second)))
 
 
 def derive(activation: Activation) -> Triple:
     """The value in core operations, and its derivatives."""
-    body = lower(activation.body)
-    first = simplify(derivative(body, activation.input))
-    return body, first, derivative(first, activation.input)
+    return _derive(evaluated(activation.whole), activation.input)
+
+
+def _derive(form: Expr, input: str) -> Triple:
+    body = lower(form)
+    first = simplify(derivative(body, input))
+    return plain(body), plain(first), plain(derivative(first, input))
 
 
 def positive_parameters(activation: Activation) -> frozenset[str]:

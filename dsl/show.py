@@ -13,7 +13,8 @@ from fractions import Fraction
 from typing import TypeVar
 
 from dsl.activation import Activation, Bound, Parameter, Reference
-from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder
+from dsl.forms import DRAWS, slopes_given
 from dsl.program import Function, Step
 from dsl.syntax import Term
 
@@ -95,6 +96,8 @@ def _describe(node: Expr) -> tuple[int, Pieces[Expr]]:
     if node.op in _PREFIX:
         binding, spelling = _PREFIX[node.op]
         return binding, (spelling, (node.args[0], binding))
+    if node.op in DRAWS:  # the last operand is the number of the draw
+        return ATOM, (_call(node.op, node.args[:-1] or (ZERO, ONE)))
     return ATOM, (_call(node.op, node.args) if node.args else (node.op,))
 
 
@@ -220,9 +223,10 @@ def share(
         args = tuple(done[arg] for arg in node.args)
         shown = Apply(node.op, *args) if isinstance(node, Apply) else node
         name = names.get(node)
-        if name in used or node in whole or not node.args:
+        clause = is_op(node, "mode")  # which stands in a clause of its own, and nowhere else
+        if name in used or (node in whole and not clause) or not node.args:
             name = None
-        if name is None and node.args and uses.get(node, 0) > 1:
+        if name is None and node.args and (uses.get(node, 0) > 1 or clause):
             while name is None or name in used:
                 counter += 1
                 name = f"t{counter}"
@@ -266,11 +270,14 @@ def _accuracy(bound: Bound) -> list[str]:
 def show_activation(activation: Activation) -> str:
     """An activation as a definition: calls inlined, every clause, ready to parse again."""
     taken = {*activation.inputs, *(parameter.name for parameter in activation.parameters)}
-    steps, results = share({"body": activation.body}, activation.names, taken)
+    body, slopes = slopes_given(activation.whole)
+    roots = {"body": body} | {f"gradient {name}": slope for name, slope in slopes.items()}
+    steps, results = share(roots, _first_of_each_name(activation.names), taken)
     header = _header(activation.name, activation.inputs, map(_parameter, activation.parameters))
     lines = [quote(activation.doc)] if activation.doc else []
     lines.append(f"{header} = {show_expr(results['body'])}")
-    clauses = [f"with {step.name} = {show_expr(step.value)}" for step in steps]
+    clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
+    clauses += [f"{name} = {show_expr(slope)}" for name, slope in results.items() if name != "body"]
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]
@@ -278,6 +285,20 @@ def show_activation(activation: Activation) -> str:
     clauses += [f"alias {alias}" for alias in activation.aliases]
     clauses += [f"module {activation.class_name}"]
     return "\n".join([*lines, *(f"  {clause}" for clause in clauses)])
+
+
+def _first_of_each_name(names: Mapping[Expr, str]) -> dict[Expr, str]:
+    """Without what a named part of a form is in training or in evaluation, which has its name too."""
+    return {node: name for name, node in {name: node for node, name in reversed(names.items())}.items()}
+
+
+def _with(value: Expr) -> str:
+    """The right side of a `with`; draws stand where there is training and evaluation."""
+    if is_op(value, "mode"):
+        training, evaluation = map(show_expr, value.args)
+        return f"{training} in training, {evaluation} in eval"
+    draws = any(is_op(node, *DRAWS) for node in postorder(value))
+    return show_expr(value) + (" in training, 0 in eval" if draws else "")
 
 
 def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:

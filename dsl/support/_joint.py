@@ -41,7 +41,8 @@ class JointOperator:
     TypeError for what is no tensor, NotImplementedError, naming the activation, for other types and for
     DTensors, and RuntimeError for shapes that do not broadcast and for several devices. `kernels` are the
     value and the gradients, `slopes` the derivatives by each input and `curvatures` the second derivatives by
-    the places of two inputs, as far as they are not zero, in torch operations.
+    the places of two inputs, as far as they are not zero, in torch operations: that by the first input,
+    differentiated by the second. They are `symmetric` but where a definition gives a derivative of its own.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class JointOperator:
         formula: Formula,
         slopes: tuple[Formula, ...],
         curvatures: Mapping[tuple[int, int], Formula],
+        symmetric: bool = True,
         parameters: int = 0,
         version: str = "",
     ) -> None:
@@ -60,7 +62,8 @@ class JointOperator:
         self._parameters = parameters
         self._kernels = kernels
         self._formula, self._slope_formulas = formula, slopes
-        self._curvature_formulas = {**curvatures, **{(b, a): f for (a, b), f in curvatures.items()}}
+        mirrored = {(b, a): f for (a, b), f in curvatures.items()} if symmetric else {}
+        self._curvature_formulas = {**mirrored, **curvatures}
         self._interpreted = not Launcher(kernels[0]).jitted
         self._launchers: dict[tuple[Any, ...], Launcher] = {}
         self._traced = _traced_function(name, formula, slopes)
@@ -277,6 +280,7 @@ class JointOperator:
     def curvature(
         self,
         place: int,
+        by: bool,
         wanted: tuple[bool, ...],
         parameters: tuple[float, ...],
         grad: Tensor,
@@ -284,13 +288,15 @@ class JointOperator:
     ) -> Tensor:
         """grad times the sum of outer gradients times second derivatives by the input at `place`.
 
+        With `by` they are the wanted derivatives, differentiated by that input; otherwise the derivative by
+        that input, differentiated by the wanted ones.
         `tensors` are the outer gradients, one for each wanted input, and the inputs.
         """
         outers, inputs = tensors[: -self.inputs], tensors[-self.inputs :]
         wide = tuple(map(_widened, inputs))
         total = None
         for outer, other in zip(outers, (i for i, want in enumerate(wanted) if want), strict=True):
-            formula = self._curvature_formulas.get((place, other))
+            formula = self._curvature_formulas.get((other, place) if by else (place, other))
             if formula is not None:
                 term = _widened(outer) * formula(*wide, *parameters)
                 total = term if total is None else total + term
@@ -471,7 +477,7 @@ class _Slopes(Function):
                 by_grad = term if by_grad is None else by_grad + term
             by_grad = by_grad if by_grad is None else by_grad.to(grad.dtype)
         by_inputs = [
-            _Curvature.apply(operator, parameters, wanted, place, grad, *outers, *inputs) if needed else None
+            _Curvature.apply(operator, parameters, wanted, place, True, grad, *outers, *inputs) if needed else None
             for place, needed in enumerate(ctx.needs_input_grad[4:])
         ]
         return None, None, None, by_grad, *by_inputs
@@ -486,10 +492,9 @@ class _Slopes(Function):
         ]
         found = _slopes_of(operator, parameters, wanted, along[0], *inputs)
         places = [place for place, want in enumerate(wanted) if want]
-        # Second derivatives are symmetric: what comes from all inputs to one goes from that one to all.
         every = (True,) * operator.inputs
         return tuple(
-            term + _Curvature.apply(operator, parameters, every, place, grad, *along[1:], *inputs)
+            term + _Curvature.apply(operator, parameters, every, place, False, grad, *along[1:], *inputs)
             for term, place in zip(found, places, strict=True)
         )
 
@@ -520,10 +525,11 @@ class _Curvature(Function):
         parameters: tuple[float, ...],
         wanted: tuple[bool, ...],
         place: int,
+        by: bool,
         grad: Tensor,
         *tensors: Tensor,
     ) -> Tensor:
-        return operator.curvature(place, wanted, parameters, grad, tensors)
+        return operator.curvature(place, by, wanted, parameters, grad, tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -539,10 +545,17 @@ class _Curvature(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, operator: Any, parameters: Any, wanted: Any, place: int, *tensors: Tensor
+        info: Any,
+        in_dims: Any,
+        operator: Any,
+        parameters: Any,
+        wanted: Any,
+        place: int,
+        by: bool,
+        *tensors: Tensor,
     ) -> tuple[Tensor, int]:
-        tensors = tuple(_batch_first(info.batch_size, in_dims[4:], tensors))
-        return _Curvature.apply(operator, parameters, wanted, place, *tensors), 0
+        tensors = tuple(_batch_first(info.batch_size, in_dims[5:], tensors))
+        return _Curvature.apply(operator, parameters, wanted, place, by, *tensors), 0
 
 
 def _traced_function(name: str, formula: Formula, slopes: tuple[Formula, ...]) -> Any:

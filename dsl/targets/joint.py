@@ -7,10 +7,10 @@ of provenance. What it shares with the modules of one input is in `layout`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations_with_replacement
 
 from dsl import report
 from dsl.activation import Activation
+from dsl.forms import is_symmetric
 from dsl.program import Function, JointProgram
 from dsl.targets import eager, layout, triton
 
@@ -62,7 +62,7 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
 def _parts(activation: Activation) -> list[str]:
     """What each input is called in the names of functions, which have to differ."""
     inputs = list(activation.inputs)
-    pairs = ["_".join(pair) for pair in combinations_with_replacement(inputs, 2)]
+    pairs = [f"{inputs[a]}_{inputs[b]}" for a, b in activation.pairs]
     return inputs if len(set(pairs)) == len(pairs) else [f"x{i}" for i, _ in enumerate(inputs)]
 
 
@@ -105,6 +105,7 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         f"    formula={private}_formula,",
         f"    slopes=({slopes}),",
         f"    curvatures={{{curvatures}}},",
+        *([] if is_symmetric(activation.whole) else ["    symmetric=False,"]),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",
