@@ -25,6 +25,7 @@ from dsl.ops import where
 DRAWS = ("uniform", "normal")
 """The operations that draw."""
 
+_NAMES = {"uniform": "u", "normal": "z"}
 _DIFFERENTIATION = ("stop_gradient", "slope")
 _CHANCE = ("mode", *DRAWS)
 
@@ -137,7 +138,7 @@ def trained(form: Expr, taken: Iterable[str] = ()) -> Trained:
     values: dict[Expr, Expr] = {}
     for node in postorder(form):
         if isinstance(node, Apply) and node.op in DRAWS:
-            name = _free(node.op[0], names)
+            name = _free(_NAMES[node.op], names)
             draws.append(Draw(name, node.op, len(draws)))
             found[node] = Symbol(name)
             if node.op == "uniform" and node.args[:2] != (ZERO, ONE):
@@ -158,11 +159,12 @@ def _free(wish: str, taken: set[str]) -> str:
 
 
 def _spread(unit: Expr, low: Expr, high: Expr) -> Expr:
-    """A draw from 0 to 1 as one from `low` to `high`; where rounding reaches `high`, `low` is taken."""
-    reach = Number(high.value - low.value) if _are_numbers(low, high) else high - low  # type: ignore[attr-defined]
-    spread = reach * unit if low is ZERO else low + reach * unit
+    """A draw from 0 to 1 as one from `low` to `high`; where rounding reaches `high`, `low` is taken.
+
+    The product is rounded, so that a draw is the same where it would be fused with the sum and where not.
+    """
+    exact = isinstance(low, Number) and isinstance(high, Number)
+    reach = Number(high.value - low.value) if exact else high - low
+    scaled = call("product", reach, unit)
+    spread = scaled if low is ZERO else low + scaled
     return where(call("lt", spread, high), spread, low)
-
-
-def _are_numbers(*nodes: Expr) -> bool:
-    return all(isinstance(node, Number) for node in nodes)

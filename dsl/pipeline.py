@@ -93,18 +93,19 @@ def compile_activation(activation: Activation) -> Stages:
 def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]:
     """An activation of one input that draws numbers, as it is in training, and the rules that were used.
 
-    It is made stable as an activation of several inputs is, of which the draws are some.
+    A draw is one number where the activation is evaluated, and so is treated as a parameter is.
     """
     x = activation.input
     parameters = tuple(parameter.name for parameter in activation.parameters)
     chance = trained(activation.whole, (x, *parameters))
     draws = tuple(draw.name for draw in chance.draws)
-    treat, fired = _treatment(positive_parameters(activation))
+    positive = positive_parameters(activation)
+    fired: dict[str, None] = {}
     functions = []
-    roots = simplify_all(_derive(chance.root, x))
-    for label, exact in zip(activation.labels, roots, strict=True):
-        root = propagate_nan(simplify(separate(exact, (x, *draws), treat)), x)
-        root = substitute(_within_domain(activation, root), chance.values)
+    for label, exact in zip(activation.labels, simplify_all(_derive(chance.root, x)), strict=True):
+        stable = stabilise(exact, x, positive)
+        fired.update(dict.fromkeys(stable.rules))
+        root = substitute(_guard(activation, stable.value, exact), chance.values)
         functions.append(schedule(label, root, x, parameters, activation.names, draws))
     return Training(functions[0], functions[1], functions[2], chance.draws), fired
 

@@ -75,10 +75,13 @@ def warmup(
     of more than 2^31 elements. Raises TypeError for what is no activation of this package.
     """
     home = activation.__module__ if hasattr(activation, "__module__") else ""
-    operator: Any = getattr(sys.modules.get(home), "_operator", None)
-    if not hasattr(operator, "warmup"):
+    module = sys.modules.get(home)
+    operators: list[Any] = [getattr(module, name, None) for name in ("_operator", "_training_operator")]
+    if not hasattr(operators[0], "warmup"):
         raise TypeError(f"warmup(): {activation!r} is no activation of this package")
-    operator.warmup(torch.device(device), dtype)
+    for operator in operators:
+        if operator is not None:
+            operator.warmup(torch.device(device), dtype)
 
 
 _TORCH_NAMES = {

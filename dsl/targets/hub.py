@@ -83,7 +83,7 @@ def _layer(activation: Activation) -> str:
     called = {
         "function": inner_name(activation.name),
         "inputs": ", ".join(activation.inputs),
-        "passed": "".join(f", self.{name}" for name in names),
+        "passed": "".join(f", self.{name}" for name in (*names, *(["training"] if activation.random else []))),
     }
     return _LAYER.format(
         name=activation.class_name,
