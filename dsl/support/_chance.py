@@ -70,25 +70,50 @@ def uniform(seed_ptr, stream, start, x, tile: tl.constexpr, wide: tl.constexpr):
 def normal(seed_ptr, stream, start, x, tile: tl.constexpr, wide: tl.constexpr):
     """Normally distributed numbers of mean 0 and deviation 1 for this program's elements, as `x`.
 
-    Method: Box and Muller's, two numbers from two; the greatest magnitude is 6.7 in float32.
+    Method: Box and Muller's, two numbers from two; the greatest magnitude is 6.7 in float32, 8.6 in float64.
     """
     a, b, c, d = _words(seed_ptr, stream, 0, start, tile, wide)
     if x.dtype == tl.float64:
         e, f, g, h = _words(seed_ptr, stream, 1, start, tile, wide)
         scale = tl.full((), 1.1102230246251565e-16, tl.float64)
-        turn = scale * 6.283185307179586
-        a, b, c, d = _fine(a, e), _fine(b, f) * turn, _fine(c, g), _fine(d, h) * turn
+        a, b, c, d = _fine(a, e), _fine(b, f) * scale, _fine(c, g), _fine(d, h) * scale
     else:
         scale = tl.full((), 2.3283064365386963e-10, tl.float32)
         a, c = a.to(tl.float32), c.to(tl.float32)
-        b, d = (b >> 8).to(tl.float32) * 3.745070282923929e-07, (d >> 8).to(tl.float32) * 3.745070282923929e-07
+        b, d = (b >> 8).to(tl.float32) * 5.9604644775390625e-08, (d >> 8).to(tl.float32) * 5.9604644775390625e-08
     p, q = _radius((a + 0.5) * scale), _radius((c + 0.5) * scale)
-    return _dealt(p * tl.cos(b), p * tl.sin(b), q * tl.cos(d), q * tl.sin(d))
+    b_cos, b_sin = _circle(b)
+    d_cos, d_sin = _circle(d)
+    return _dealt(p * b_cos, p * b_sin, q * d_cos, q * d_sin)
 
 
 @triton.jit
 def _radius(u):
     return tl.sqrt(tl.maximum(-2.0 * tl.log(u), 0.0))
+
+
+@triton.jit
+def _circle(turns):
+    """The cosine and the sine of a number of turns between 0 and 1.
+
+    Method: what is left of the nearest quarter, in polynomials (Moshier's sinf and cosf); float64 is
+    Triton's own.
+    """
+    if turns.dtype == tl.float64:
+        turns *= tl.full((), 6.283185307179586, tl.float64)
+        cosine, sine = tl.cos(turns), tl.sin(turns)
+    else:
+        quarter = (turns * 4.0 + 0.5).to(tl.int32)
+        t = (turns * 4.0 - quarter.to(tl.float32)) * 1.5707963267948966
+        z = t * t
+        s = ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1) * z * t + t
+        c = (2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2
+        c = c * z * z - 0.5 * z + 1.0
+        turned = (quarter & 1) != 0
+        cosine, sine = tl.where(turned, s, c), tl.where(turned, c, s)
+        cosine = tl.where(((quarter + 1) & 2) != 0, -cosine, cosine)
+        sine = tl.where((quarter & 2) != 0, -sine, sine)
+    return cosine, sine
 
 
 @triton.jit
@@ -275,7 +300,7 @@ class ChanceOperator:
         elif _runtime._compile_mode == "kernel":
             return self.value(x, seed, *parameters)  # type: ignore[no-any-return]
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
             return self._traced.apply(x, seed, *parameters)  # type: ignore[no-any-return]
         wide = _widened(x)

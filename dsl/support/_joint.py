@@ -183,7 +183,7 @@ class JointOperator:
         elif _runtime._compile_mode == "kernel":
             return self.value(*inputs, *parameters)  # type: ignore[no-any-return]
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if traceable:
             return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
         return self._formula(*(_widened(x) for x in inputs), *parameters).to(_narrowest(inputs))

@@ -182,7 +182,8 @@ class Operator:
         Dynamo refuses a custom Function under most of torch.func's transforms, and inside one `grad` takes
         it only if it knows that the input requires grad, which it learns from a view. Under the others it
         gets the formula alone, and differentiates that itself. An exported program keeps no backward, and so
-        holds the formula alone too.
+        holds the formula alone too, as does what needs no gradient: there Dynamo calls a Function's forward
+        without its context if there are as many arguments as it has parameters.
         """
         if x.dtype not in _COMPUTE:
             raise _unsupported(self.name, x)
@@ -196,7 +197,7 @@ class Operator:
         elif _compile_mode == "kernel":
             return self.value(x, *parameters)  # type: ignore[no-any-return]
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
             return self._traced.apply(x, *parameters)  # type: ignore[no-any-return]
         return _rounded(x, self._formula(_widened(x), *parameters))
