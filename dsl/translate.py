@@ -250,6 +250,9 @@ def _uniform(node: Term, low: Expr, high: Expr, scope: Scope) -> Expr | None:
         help_ = "write 'a + (b - a) * uniform(0, 1)'"
         scope.note("E0130", f"the bounds of a 'uniform' depend on '{moving[0]}'", node.span, help_)
         return None
+    if isinstance(low, Number) and isinstance(high, Number) and low.value > high.value:
+        scope.note("E0118", "the first bound of a 'uniform' is above the second", node.span)
+        return None
     scope.requires.append(Apply("le", low, high))
     return make("uniform", low, high, scope.number_draw())
 
