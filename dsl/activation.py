@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations_with_replacement, product
 
 from dsl.expr import Expr
 from dsl.forms import is_random, is_symmetric
@@ -95,7 +94,7 @@ class Activation:
         """
         places = range(len(self.inputs))
         symmetric = is_symmetric(self.whole)
-        return tuple(combinations_with_replacement(places, 2) if symmetric else product(places, repeat=2))
+        return tuple((a, b) for a in places for b in places if a <= b or not symmetric)
 
     @property
     def input(self) -> str:

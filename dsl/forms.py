@@ -163,8 +163,9 @@ def _spread(unit: Expr, low: Expr, high: Expr) -> Expr:
 
     The product is rounded, so that a draw is the same where it would be fused with the sum and where not.
     """
-    exact = isinstance(low, Number) and isinstance(high, Number)
-    reach = Number(high.value - low.value) if exact else high - low
+    reach = high - low
+    if isinstance(low, Number) and isinstance(high, Number):
+        reach = Number(high.value - low.value)
     scaled = call("product", reach, unit)
     spread = scaled if low is ZERO else low + scaled
     return where(call("lt", spread, high), spread, low)

@@ -242,8 +242,7 @@ _MARKS = (
 )
 
 OPS: dict[str, Op] = {
-    row.name: row
-    for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS + _MARKS
+    row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS + _MARKS
 }
 """Every operation by name."""
 

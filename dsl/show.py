@@ -289,7 +289,10 @@ def show_activation(activation: Activation) -> str:
 
 def _first_of_each_name(names: Mapping[Expr, str]) -> dict[Expr, str]:
     """Without what a named part of a form is in training or in evaluation, which has its name too."""
-    return {node: name for name, node in {name: node for node, name in reversed(names.items())}.items()}
+    first: dict[str, Expr] = {}
+    for node, name in names.items():
+        first.setdefault(name, node)
+    return {node: name for name, node in first.items()}
 
 
 def _with(value: Expr) -> str:

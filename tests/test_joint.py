@@ -97,7 +97,7 @@ def operator(acts: ModuleType, name: str) -> Any:
 
 @compiled
 def test_what_needs_no_gradient_compiles_whatever_it_takes(acts: ModuleType) -> None:
-    """Two inputs, and an input and two parameters: Dynamo counts arguments to tell whether there is a context."""
+    """Two inputs, and an input and two parameters: Dynamo counts to tell whether there is a context."""
     torch._dynamo.reset()
     run = torch.compile(lambda x, y: acts.swiglu(acts.scaled(x), y), fullgraph=True, backend="eager")
     x, y = torch.randn(2, 5)

@@ -47,7 +47,7 @@ _FINE_UNIT = 2.0**-53
 _TURN = 6.283185307179586
 
 
-# -- draws in kernels: what Triton's `tl.rand` makes of one word in four, from all four ------------------------
+# -- draws in kernels: all four words of a counter are used, where Triton's `tl.rand` takes one -------------
 
 
 @triton.jit
@@ -80,7 +80,8 @@ def normal(seed_ptr, stream, start, x, tile: tl.constexpr, wide: tl.constexpr):
     else:
         scale = tl.full((), 2.3283064365386963e-10, tl.float32)
         a, c = a.to(tl.float32), c.to(tl.float32)
-        b, d = (b >> 8).to(tl.float32) * 5.9604644775390625e-08, (d >> 8).to(tl.float32) * 5.9604644775390625e-08
+        b = (b >> 8).to(tl.float32) * 5.9604644775390625e-08
+        d = (d >> 8).to(tl.float32) * 5.9604644775390625e-08
     p, q = _radius((a + 0.5) * scale), _radius((c + 0.5) * scale)
     b_cos, b_sin = _circle(b)
     d_cos, d_sin = _circle(d)
@@ -143,7 +144,7 @@ def _dealt(a, b, c, d):
     return tl.interleave(tl.interleave(a, c), tl.interleave(b, d))
 
 
-# -- the same draws in torch operations ------------------------------------------------------------------------
+# -- the same draws in torch operations ------------------------------------------------------------------
 
 
 def _uniform_torch(seed: Tensor, stream: int, count: int, dtype: torch.dtype) -> Tensor:
@@ -206,7 +207,7 @@ def draw(distributions: tuple[str, ...], seed: Tensor, x: Tensor) -> tuple[Tenso
     return tuple(found)
 
 
-# -- the operator ----------------------------------------------------------------------------------------------
+# -- the operator ----------------------------------------------------------------------------------------
 
 
 class ChanceOperator:
@@ -405,11 +406,13 @@ class _Value(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return _slope_of(grads[0], *ctx.saved_tensors, ctx.operator, ctx.parameters), None, None, None
+        x, seed = ctx.saved_tensors
+        return _slope_of(grads[0], x, seed, ctx.operator, ctx.parameters), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _slope_of(tangent, *ctx.saved_tensors, ctx.operator, ctx.parameters)
+        x, seed = ctx.saved_tensors
+        return _slope_of(tangent, x, seed, ctx.operator, ctx.parameters)
 
     @staticmethod
     def vmap(

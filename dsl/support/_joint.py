@@ -476,8 +476,9 @@ class _Slopes(Function):
                 (term,) = _slopes_of(operator, parameters, only, outer, *inputs)
                 by_grad = term if by_grad is None else by_grad + term
             by_grad = by_grad if by_grad is None else by_grad.to(grad.dtype)
+        tensors = (grad, *outers, *inputs)
         by_inputs = [
-            _Curvature.apply(operator, parameters, wanted, place, True, grad, *outers, *inputs) if needed else None
+            _Curvature.apply(operator, parameters, wanted, place, True, *tensors) if needed else None
             for place, needed in enumerate(ctx.needs_input_grad[4:])
         ]
         return None, None, None, by_grad, *by_inputs

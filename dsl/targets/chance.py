@@ -64,9 +64,9 @@ def _interface(activation: Activation, training: Training, digest: str) -> Itera
 def _computations(activation: Activation, training: Training) -> Iterator[str]:
     name = activation.name
     private = f"{layout.inner_name(name)}_training"
-    labels = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
-    labels = tuple(f"{label} in training" for label in labels)
-    functions = [layout.trim(function) for function in (training.forward, training.gradient, training.curvature)]
+    what = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
+    labels = [f"{each} in training" for each in what]
+    functions = [layout.trim(each) for each in (training.forward, training.gradient, training.curvature)]
 
     precision = "in the precision of x; `fast` allows one good for 16 bits"
     for function, label, suffix in zip(functions[:2], labels, ("", "_grad"), strict=False):
@@ -75,9 +75,9 @@ def _computations(activation: Activation, training: Training) -> Iterator[str]:
     names = layout.parameter_names(activation)
     draws = training.draws
     summary = "out = f(x), for elements `start` to `n`."
-    yield triton.kernel(f"{private}_kernel", private, summary, names, gradient=False, draws=draws)
+    yield triton.kernel(f"{private}_kernel", private, summary, names, False, draws)
     summary = "out = grad * f'(x), for elements `start` to `n`."
-    yield triton.kernel(f"{private}_grad_kernel", f"{private}_grad", summary, names, gradient=True, draws=draws)
+    yield triton.kernel(f"{private}_grad_kernel", f"{private}_grad", summary, names, True, draws)
     for function, label, suffix in zip(functions, labels, _SUFFIXES, strict=True):
         summary = f"{label} in torch operations."
         yield eager.formula(function, private + suffix, summary, layout.renamed(function))

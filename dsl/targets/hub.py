@@ -80,10 +80,11 @@ def layers(activations: Sequence[Activation]) -> str:
 
 def _layer(activation: Activation) -> str:
     names = [parameter.name for parameter in activation.parameters]
+    arguments = [*names, *(["training"] if activation.random else [])]
     called = {
         "function": inner_name(activation.name),
         "inputs": ", ".join(activation.inputs),
-        "passed": "".join(f", self.{name}" for name in (*names, *(["training"] if activation.random else []))),
+        "passed": "".join(f", self.{name}" for name in arguments),
     }
     return _LAYER.format(
         name=activation.class_name,

@@ -44,6 +44,9 @@ class Extra:
     first: tuple[str, ...] = ()
 
 
+_NOTHING = Extra()
+
+
 def module(activation: Activation, program: Program, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, digest)])
@@ -232,7 +235,7 @@ def raises(activation: Activation) -> str:
     return f"Raises NotImplementedError for other types.{constraints}"
 
 
-def function_text(activation: Activation, extra: Extra = Extra()) -> str:  # noqa: B008 (it is frozen)
+def function_text(activation: Activation, extra: Extra = _NOTHING) -> str:
     """The function that users call."""
     name = activation.name
     x = activation.input
@@ -277,15 +280,16 @@ def required(activation: Activation) -> str:
     return "".join(", 1.0" for parameter in activation.parameters if parameter.default is None)
 
 
-def class_text(activation: Activation, extra: Extra = Extra()) -> str:  # noqa: B008 (it is frozen)
+def class_text(activation: Activation, extra: Extra = _NOTHING) -> str:
     """The module that users make."""
     name = activation.name
     x = activation.input
     itself = own_name(activation, x)
     passed = passed_on(activation, "self.") + extra.own
     about = report.wrap(
-        f"The module of `{name}`. {extra.module_about}With `inplace` the result is written into the input; where a gradient is "
-        "wanted, a copy of the input is kept for the backward pass, so that this saves no memory then."
+        f"The module of `{name}`. {extra.module_about}With `inplace` the result is written into the input; "
+        "where a gradient is wanted, a copy of the input is kept for the backward pass, so that this saves "
+        "no memory then."
     )
     doc = docstring(
         f"""{report.summary(activation)}
