@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dsl.expr import Expr
-from dsl.forms import is_random, is_symmetric
+from dsl.forms import has_own_derivative, is_random, is_symmetric
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Activation:
     def whole(self) -> Expr:
         """The body with its marks, if it has any."""
         return self.body if self.form is None else self.form
+
+    @property
+    def own_derivative(self) -> bool:
+        """Whether the derivative is another one than that of the value."""
+        return has_own_derivative(self.whole)
 
     @property
     def random(self) -> bool:

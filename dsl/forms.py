@@ -71,6 +71,11 @@ def is_random(root: Expr) -> bool:
     return any(is_op(node, "mode") for node in postorder(root))
 
 
+def has_own_derivative(root: Expr) -> bool:
+    """Whether the derivative is another one than that of the value."""
+    return any(is_op(node, *_DIFFERENTIATION) for node in postorder(root))
+
+
 def is_symmetric(root: Expr) -> bool:
     """Whether second derivatives do not depend on which comes first; given derivatives need not fit."""
     return not any(is_op(node, "slope") for node in postorder(root))

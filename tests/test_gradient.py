@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch.func import grad, hessian, jacfwd, jacrev
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.testing import assert_close
 
 from dsl.build import build
@@ -116,6 +116,24 @@ def test_compiled(acts: ModuleType) -> None:
     assert_close(y, acts.called(x))
     ours, eager = (torch.autograd.grad(each.sum(), x)[0] for each in (y, acts.called(x)))
     assert_close(ours, eager)
+
+
+def test_under_the_transforms_of_a_compiler(acts: ModuleType) -> None:
+    """Dynamo differentiates a formula by itself there: it must find the derivative that was given."""
+    x = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    for transform in (
+        lambda x: jvp(acts.spiking, (x,), (torch.ones_like(x),)),
+        lambda x: hessian(lambda x: acts.spiking(x).sum())(x),
+        lambda x: vmap(grad(acts.ste))(x),
+    ):
+        torch._dynamo.reset()
+        found = torch.compile(transform, fullgraph=True, backend="aot_eager")(x)
+        assert_close(found, transform(x))
+    torch._dynamo.reset()
+    rows = torch.compile(lambda x: vmap(acts.gate)(x, x), backend="eager")  # not compiled, but right
+    assert_close(rows(x), x * x)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"gate: torch\.compile takes its own derivative"):
+        torch.compile(lambda x: vmap(acts.gate)(x, x), fullgraph=True, backend="eager")(x)
 
 
 def test_certificates_are_of_the_gradient_that_was_given() -> None:

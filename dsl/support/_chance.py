@@ -215,7 +215,7 @@ class ChanceOperator:
 
     Accepts what `Operator` accepts, but no DTensor. `kernels` are the value and the gradient, `formulas` the
     value and the first and second derivatives, of a tensor and its draws, in torch operations, and `draws`
-    the distributions, `uniform` or `normal`.
+    the distributions, `uniform` or `normal`. With `own_derivative` the derivative is not that of the value.
     """
 
     def __init__(
@@ -226,6 +226,7 @@ class ChanceOperator:
         formulas: tuple[Formula, Formula, Formula],
         draws: tuple[str, ...],
         parameters: tuple[str, ...] = (),
+        own_derivative: bool = False,
         version: str = "",
     ) -> None:
         self.name = name
@@ -234,6 +235,7 @@ class ChanceOperator:
         self._launch, self._launch_grad = map(Launcher, kernels)
         self._interpreted = not self._launch.jitted
         self._parameters = len(parameters)
+        self.own_derivative = own_derivative
         self._traced = _traced_function(name, self._formula, self._grad_formula, draws)
         self.value, self.slope = self._register(parameters, version)
 
@@ -305,7 +307,11 @@ class ChanceOperator:
         if traceable:
             return self._traced.apply(x, seed, *parameters)  # type: ignore[no-any-return]
         wide = _widened(x)
-        return self._formula(wide, *draw(self._draws, seed, wide), *parameters).to(x.dtype)
+        arguments = (*draw(self._draws, seed, wide), *parameters)
+        if self.own_derivative and _transforms_active():
+            formulas = (self._formula, self._grad_formula, self._curvature_formula)
+            return _runtime.expanded(wide, formulas, arguments).to(x.dtype)
+        return self._formula(wide, *arguments).to(x.dtype)
 
     def _register(self, parameters: tuple[str, ...], version: str) -> tuple[Any, Any]:
         """The two operators in PyTorch's registry, under a namespace that no other package has."""

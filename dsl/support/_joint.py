@@ -43,6 +43,7 @@ class JointOperator:
     value and the gradients, `slopes` the derivatives by each input and `curvatures` the second derivatives by
     the places of two inputs, as far as they are not zero, in torch operations: that by the first input,
     differentiated by the second. They are `symmetric` but where a definition gives a derivative of its own.
+    With `own_derivative` derivatives are not those of the value.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class JointOperator:
         slopes: tuple[Formula, ...],
         curvatures: Mapping[tuple[int, int], Formula],
         symmetric: bool = True,
+        own_derivative: bool = False,
         parameters: int = 0,
         version: str = "",
     ) -> None:
         self.name = name
         self.inputs = len(slopes)
         self._parameters = parameters
+        self._own_derivative = own_derivative
         self._kernels = kernels
         self._formula, self._slope_formulas = formula, slopes
         mirrored = {(b, a): f for (a, b), f in curvatures.items()} if symmetric else {}
@@ -186,6 +189,10 @@ class JointOperator:
             traceable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if traceable:
             return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
+        if self._own_derivative and _transforms_active():
+            raise NotImplementedError(
+                f"{self.name}: torch.compile takes its own derivative inside one torch.func.grad alone"
+            )
         return self._formula(*(_widened(x) for x in inputs), *parameters).to(_narrowest(inputs))
 
     # -- the operators -----------------------------------------------------------------------------------

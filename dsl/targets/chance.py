@@ -68,7 +68,7 @@ def _computations(activation: Activation, training: Training) -> Iterator[str]:
     labels = [f"{each} in training" for each in what]
     functions = [layout.trim(each) for each in (training.forward, training.gradient, training.curvature)]
 
-    precision = "in the precision of x; `fast` allows one good for 16 bits"
+    precision = "as precise as x; `fast` allows 16 bits"
     for function, label, suffix in zip(functions[:2], labels, ("", "_grad"), strict=False):
         rename = layout.renamed(function)
         yield triton.jit_function(function, private + suffix, f"{label}, {precision}.", rename)
@@ -97,6 +97,7 @@ def _registration(activation: Activation, training: Training, digest: str) -> st
         f"    formulas=({', '.join(private + suffix for suffix in _SUFFIXES)}),",
         f"    draws=({distributions}),",
         *([f"    parameters=({names}),"] if names else []),
+        *(["    own_derivative=True,"] if activation.own_derivative else []),
         f'    version="{digest[:8]}",',
         ")",
     ]

@@ -106,6 +106,7 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         f"    slopes=({slopes}),",
         f"    curvatures={{{curvatures}}},",
         *([] if is_symmetric(activation.whole) else ["    symmetric=False,"]),
+        *(["    own_derivative=True,"] if activation.own_derivative else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",

@@ -202,6 +202,8 @@ def registration(activation: Activation, digest: str) -> str:
     if activation.parameters:
         names = "".join(f'"{parameter.name}", ' for parameter in activation.parameters)
         lines.append(f"    parameters=({names}),")
+    if activation.own_derivative:
+        lines.append("    own_derivative=True,")
     lines += [f'    version="{digest[:8]}",', ")"]
     return "\n".join(lines) + "\n"
 

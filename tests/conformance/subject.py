@@ -47,7 +47,7 @@ class Subject:
         return self.module._runtime
 
     def new_layer(self, **options: Any) -> nn.Module:
-        """A module of the activation, in evaluation: `tests/test_chance.py` has what is random in training."""
+        """A module of the activation, in evaluation: `tests/test_chance.py` has what training draws."""
         return self.layer(**self.parameters, **options).eval()
 
     def points(self, dtype: torch.dtype = torch.float64) -> Tensor:
