@@ -1,4 +1,4 @@
-"""Activations that draw numbers, on a GPU: the draws of a CPU, graphs that draw anew, and times beside PyTorch's.
+"""What draws numbers, on a GPU: the draws of a CPU, graphs that draw anew, and times beside PyTorch's.
 
 In: a generated package. Out: what was checked, and a table of times; exit code 1 if a check fails.
 

@@ -5,11 +5,13 @@ In: nothing (plain data). Out: `Activation`, the value that every later stage st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Literal
 
-from dsl.expr import Expr
+from dsl.expr import Expr, Symbol, substitute
 from dsl.forms import has_own_derivative, is_random, is_symmetric
 
 
@@ -19,6 +21,20 @@ class Parameter:
 
     name: str
     default: Fraction | None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A learnable parameter: a tensor at a call, an `nn.Parameter` of the module.
+
+    It is a `scalar`, a `vector`, or has a value for each `channel`. `entries` are the names that its values have
+    in the body, as `a[0]` in a vector; `default` their initial values, one for each.
+    """
+
+    name: str
+    kind: Literal["scalar", "channel", "vector"]
+    entries: tuple[str, ...]
+    default: tuple[Fraction, ...] | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,7 @@ class Bound:
 class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
-    `body` is over `Symbol`s of inputs and parameters only. `names` says which subexpressions the author (or
+    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only. `names` says which subexpressions the author (or
     the definition that was called) gave a name, in order; the generated code uses these names.
     """
 
@@ -59,6 +75,7 @@ class Activation:
     accuracy: Bound = Bound()
     aliases: tuple[str, ...] = ()
     path: str = ""
+    learned: tuple[Learned, ...] = ()
     form: Expr | None = None
     """The body with its marks (`dsl.forms`), where it has any; `body` is its value in evaluation."""
 
@@ -78,6 +95,16 @@ class Activation:
         return is_random(self.whole)
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """What derivatives are taken by: the inputs, and the entries of learnable parameters."""
+        return (*self.inputs, *(entry for each in self.learned for entry in each.entries))
+
+    @property
+    def channelled(self) -> bool:
+        """Whether a learnable parameter has a value for each channel."""
+        return any(each.kind == "channel" for each in self.learned)
+
+    @property
     def joint(self) -> bool:
         """Whether there are several inputs."""
         return len(self.inputs) > 1
@@ -85,19 +112,20 @@ class Activation:
     @property
     def labels(self) -> tuple[str, ...]:
         """What the value and its derivatives are called where the compiler's stages are shown."""
-        if not self.joint:
+        if len(self.variables) == 1:
             return "value", "gradient", "curvature"
-        first = [f"gradient_{name}" for name in self.inputs]
-        second = [f"curvature_{self.inputs[a]}_{self.inputs[b]}" for a, b in self.pairs]
+        parts = [re.sub(r"\W+", "_", name).strip("_") for name in self.variables]
+        first = [f"gradient_{part}" for part in parts]
+        second = [f"curvature_{parts[a]}_{parts[b]}" for a, b in self.pairs]
         return "value", *first, *second
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """The places of two inputs by which there is a second derivative of its own.
+        """The places of two variables by which there is a second derivative of its own.
 
         That by the first is differentiated by the second; where the order does not matter, it is one of two.
         """
-        places = range(len(self.inputs))
+        places = range(len(self.variables))
         symmetric = is_symmetric(self.whole)
         return tuple((a, b) for a in places for b in places if a <= b or not symmetric)
 
@@ -106,3 +134,38 @@ class Activation:
         """The input of an activation that has one."""
         (name,) = self.inputs
         return name
+
+
+def as_numbers(activation: Activation) -> Activation:
+    """The activation with a plain parameter in the place of each value of a learnable one.
+
+    Values of a vector `a` are called `a_0`, `a_1` and so on, with an underscore more where that is taken.
+    """
+    taken = {*activation.inputs, *(each.name for each in activation.parameters)}
+    names: dict[Expr, Expr] = {}
+    values = known_defaults(activation)
+    parameters = []
+    for entry in activation.variables[len(activation.inputs) :]:
+        name = re.sub(r"\W+", "_", entry).strip("_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[Symbol(entry)] = Symbol(name)
+        parameters.append(Parameter(name, values.get(entry)))
+    return replace(
+        activation,
+        learned=(),
+        parameters=(*parameters, *activation.parameters),
+        body=substitute(activation.body, names),
+        names={substitute(node, names): name for node, name in activation.names.items()},
+        requires=tuple(substitute(each, names) for each in activation.requires),
+        domain=None if activation.domain is None else substitute(activation.domain, names),
+    )
+
+
+def known_defaults(activation: Activation) -> dict[str, Fraction]:
+    """The defaults of parameters and the initial values of learnable ones, of those that have any."""
+    found = {each.name: each.default for each in activation.parameters if each.default is not None}
+    for learned in activation.learned:
+        found |= dict(zip(learned.entries, learned.default or (), strict=False))
+    return found

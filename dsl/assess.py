@@ -6,10 +6,8 @@ them gives, as they come. Compiling happens here; torch and Triton run in proces
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -18,11 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dsl import certificate as certificates
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.build import BuildError, code_digest
 from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
 from dsl.errors import SpecErrors
 from dsl.files import read_text, write_atomic
+from dsl.parallel import ending, interrupts_kept
+from dsl.program import Program
 from dsl.settings import Setting, settings
 
 Function = Callable[[Any], Any]
@@ -107,7 +107,7 @@ def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
     Raises `BuildError` for one whose `require` clauses no values were found to keep.
     """
     for each in activations:
-        if not settings(each):
+        if not settings(as_numbers(each)):
             raise BuildError(
                 f"{each.path}: '{each.name}' cannot be certified: no parameters were found that "
                 "`require` allows; give them defaults"
@@ -116,12 +116,13 @@ def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
 
 
 def _job(activation: Activation) -> Job:
-    from dsl.pipeline import compile_activation
+    from dsl.pipeline import stages
     from dsl.targets import render
 
     try:
-        program = compile_activation(activation).program
-        return Job(activation, render(activation, program), code_digest(activation, program))
+        program = stages(activation).program
+        digest = code_digest(activation, program) if isinstance(program, Program) else ""
+        return Job(activation, render(activation, program), digest)
     except SpecErrors:
         raise
     except Exception as error:
@@ -155,13 +156,14 @@ def measure(todo: Sequence[Job], specs: Sequence[Path], samples: int, processes:
     rows: dict[str, list[Row]] = {job.activation.name: [] for job in todo}
     by_name = {job.activation.name: job for job in todo}
     pieces = len(DTYPES) * len(KINDS)
-    with TemporaryDirectory() as folder, _pool(Path(folder), todo, specs, processes) as pool:
-        pending = {
-            pool.submit(_measure, name, kind, dtype, samples): (name, kind, dtype)
-            for name in by_name
-            for dtype in DTYPES
-            for kind in KINDS
-        }
+    with TemporaryDirectory() as folder, ending(_pool(Path(folder), todo, specs, processes)) as pool:
+        with interrupts_kept():
+            pending = {
+                pool.submit(_measure, name, kind, dtype, samples): (name, kind, dtype)
+                for name in by_name
+                for dtype in DTYPES
+                for kind in KINDS
+            }
         for done, future in enumerate(as_completed(pending), 1):
             name, kind, dtype = pending[future]
             rows[name] += _result(future)
@@ -179,23 +181,10 @@ def _result(future: Future[tuple[Row, ...]]) -> tuple[Row, ...]:
     return future.result()
 
 
-@contextmanager
-def _pool(
-    folder: Path, todo: Sequence[Job], specs: Sequence[Path], processes: int
-) -> Iterator[ProcessPoolExecutor]:
+def _pool(folder: Path, todo: Sequence[Job], specs: Sequence[Path], processes: int) -> ProcessPoolExecutor:
     write_package(folder / PACKAGE, todo)
     paths = tuple(str(path.absolute()) for path in specs)
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (str(folder), paths))
-    try:
-        yield pool
-    except BaseException:
-        workers = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return ProcessPoolExecutor(processes, get_context("spawn"), _start, (str(folder), paths))
 
 
 def write_package(folder: Path, todo: Sequence[Job]) -> None:
@@ -218,7 +207,6 @@ def _start(folder: str, specs: tuple[str, ...]) -> None:
     from dsl import interpret
     from dsl.project import read_project
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends quietly with the command
     interpret.start(folder, PACKAGE)
     project = read_project([Path(path) for path in specs])
     _activations.update({activation.name: activation for activation in project.activations})

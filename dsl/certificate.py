@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -40,6 +41,7 @@ FORMAT = 1
 """The version of the lock file's layout."""
 NOT_CERTIFIED = "Not certified: run `dslgen certify`."
 JOINT_NOT_CERTIFIED = "Not certified: errors are measured for activations of one input."
+LEARNED_NOT_CERTIFIED = "Not certified: errors are measured for activations without learnable parameters."
 
 
 class LockError(Exception):
@@ -95,6 +97,13 @@ class Certificate:
     def row(self, by: str, dtype: str, kind: str) -> Row | None:
         """One of the rows."""
         return next((row for row in self.rows if (row.by, row.dtype, row.kind) == (by, dtype, kind)), None)
+
+    def __str__(self) -> str:
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<pre>{escape(table(self))}</pre>"
 
 
 def show_parameters(values: Mapping[str, Fraction]) -> str:

@@ -169,6 +169,12 @@ LESSONS: dict[str, Lesson] = {
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scal = 2)",
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scale = 2)",
     ),
+    "E0125": Lesson(
+        "An index is a whole number that the compiler knows, from 0 to one less than the vector's length, and "
+        "a sum or product goes over a range of such numbers.",
+        "f(x; learn a[3] = 1) = sum(k in 0..3: a[k] * x**k)",
+        "f(x; learn a[3] = 1) = sum(k in 0..2: a[k] * x**k)",
+    ),
     "E0130": Lesson(
         "Numbers are drawn in training, and a definition says what stands for them in evaluation; so "
         "`uniform` and `normal` stand in a `with` that says both. The bounds of a `uniform` are constants "
@@ -177,9 +183,9 @@ LESSONS: dict[str, Lesson] = {
         "noisy(x) = x + n\n  with n = normal(0, 0.1) in training, 0 in eval",
     ),
     "E0190": Lesson(
-        "The language has this, and this version does not compile it: learnable parameters, several "
+        "The language has this, and this version does not compile it: learnable parameters of several "
         "inputs, reductions, models.",
-        "swish(x; learn beta = 1.0) = x * sigmoid(beta * x)",
-        "swish(x; beta = 1.0) = x * sigmoid(beta * x)",
+        "gate(x, y; learn beta = 1.0) = y * sigmoid(beta * x)",
+        "gate(x, y; beta = 1.0) = y * sigmoid(beta * x)",
     ),
 }

@@ -11,12 +11,13 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
-from dsl.activation import Activation, Bound, Parameter, Reference
+from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.constants import constant, holds
 from dsl.derive import derivative
 from dsl.errors import Span, SpecError, SpecErrors, respell
 from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
 from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
+from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
@@ -167,19 +168,19 @@ def _resolve_one(
     upcoming = frozenset(clause.name.text for clause in withs if clause.name)
     scope = Scope(definition.source, definition.name.text, {}, upcoming, callees, silent)
     _check_support(definition, scope)
-    parameters = _signature(definition, scope)
+    parameters, learned = _signature(definition, scope)
     for clause in withs:
         _bind(clause, scope)
     scope.upcoming = frozenset()
     body = translate(definition.body, scope)
     check_sort(definition.body, body, "r", scope)
-    form = _differentiated(definition, body, scope)
+    form = _differentiated(definition, body, learned, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
         *_conditions(definition.clause("require"), scope),
         *scope.requires,
     ]
-    requires = _constraints(definition, requires, parameters, scope)
+    requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
     if scope.errors or form is None:
@@ -202,6 +203,7 @@ def _resolve_one(
         accuracy=_accuracy(definition),
         aliases=aliases,
         path=definition.source.path,
+        learned=learned,
         form=form if is_marked(form) else None,
     )
     return (None, scope.errors) if scope.errors else (activation, [])
@@ -220,10 +222,14 @@ def _names(labels: Mapping[Expr, str], form: Expr) -> dict[Expr, str]:
     return {node: name for node, name in found.items() if node.args}
 
 
-def _differentiated(definition: Definition, body: Expr | None, scope: Scope) -> Expr | None:
+def _differentiated(
+    definition: Definition, body: Expr | None, learned: Iterable[Learned], scope: Scope
+) -> Expr | None:
     """The body with the derivatives that the definition gives; the others are those of the body."""
-    learned = [each.name.text for each in definition.parameters if each.learned]
-    known = [*(name.text for name in definition.inputs), *learned]
+    known = [
+        *(name.text for name in definition.inputs),
+        *(entry for each in learned for entry in each.entries),
+    ]
     given: dict[str, Expr] = {}
     for clause in definition.clause("gradient"):
         name = _differentiated_by(clause, definition, known, scope)
@@ -251,7 +257,10 @@ def _differentiated_by(
     name = clause.name
     if name.text in known:
         return name.text
-    if name.text in (each.name.text for each in definition.parameters):
+    if name.text in scope.vectors:
+        message = f"a 'gradient' by '{name.text}', which is a vector, is not yet supported"
+        scope.note("E0190", message, name.span)
+    elif name.text in (each.name.text for each in definition.parameters):
         message = f"'{name.text}' is no learnable parameter: nothing is differentiated by it"
         scope.note("E0115", message, name.span, "a 'gradient' is by an input or a learnable parameter")
     else:
@@ -262,9 +271,13 @@ def _differentiated_by(
 
 def _check_chance(definition: Definition, scope: Scope) -> None:
     """What definitions that draw numbers cannot have."""
-    if len(definition.inputs) > 1:
-        message = "random draws in definitions of several inputs are not yet supported"
-        scope.note("E0190", message, definition.name.span)
+    for what, there in (
+        ("several inputs", len(definition.inputs) > 1),
+        ("learnable parameters", any(parameter.learned for parameter in definition.parameters)),
+    ):
+        if there:
+            message = f"random draws in definitions of {what} are not yet supported"
+            scope.note("E0190", message, definition.name.span)
     names = (*definition.inputs, *(parameter.name for parameter in definition.parameters))
     for name in names:
         if name.text in _FOR_CHANCE:
@@ -280,8 +293,10 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
     for parameter in definition.parameters:
-        if parameter.learned or parameter.shape is not None:
-            scope.note("E0190", "learnable parameters are not yet supported", parameter.span)
+        if parameter.learned and len(definition.inputs) > 1:
+            scope.note(
+                "E0190", "learnable parameters of several inputs are not yet supported", parameter.span
+            )
     seen: set[str] = set()
     for clause in definition.clauses:
         if clause.word == "packed":
@@ -300,7 +315,7 @@ def _declare(name: Name, value: Expr, scope: Scope) -> None:
     scope.names.setdefault(name.text, value)
 
 
-def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
+def _signature(definition: Definition, scope: Scope) -> tuple[tuple[Parameter, ...], tuple[Learned, ...]]:
     for name in (definition.name, *(clause.name for clause in definition.clause("alias"))):
         refused = objection(name.text, defines=True) if name else None
         if name and refused:
@@ -308,14 +323,21 @@ def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
     for name in definition.inputs:
         _declare(name, Symbol(name.text), scope)
     parameters = []
+    learned = []
     for parameter in definition.parameters:
         default = None
-        if parameter.default is not None and not parameter.learned and parameter.shape is None:
+        if parameter.learned or parameter.shape is not None:
+            found = read(parameter, scope)
+            _declare(parameter.name, Symbol(parameter.name.text), scope)
+            if found is not None:
+                learned.append(found)
+            continue
+        if parameter.default is not None:
             bare = Scope(scope.source, scope.owner, {}, frozenset(), scope.callees, scope.silent)
             default = _constant(parameter.default, bare)
             scope.errors.extend(bare.errors)
         _declare(parameter.name, Symbol(parameter.name.text), scope)
-        scope.fixed |= frozenset() if parameter.learned else {parameter.name.text}
+        scope.fixed |= {parameter.name.text}
         parameters.append(Parameter(parameter.name.text, default))
     required_after = [
         later
@@ -323,9 +345,12 @@ def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
         if earlier.default is not None and later.default is None
     ]
     if required_after and not scope.errors:
-        message = f"parameter '{required_after[0].name}' has no default and stands after one that has"
-        scope.note("E0117", message, definition.parameters[parameters.index(required_after[0])].span)
-    return tuple(parameters)
+        late = required_after[0].name
+        message = f"parameter '{late}' has no default and stands after one that has"
+        span = next(each.span for each in definition.parameters if each.name.text == late)
+        scope.note("E0117", message, span)
+    refuse_hidden(definition, learned, scope)
+    return tuple(parameters), tuple(learned)
 
 
 def _constant(term: Term, scope: Scope) -> Fraction | None:

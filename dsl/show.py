@@ -12,7 +12,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import TypeVar
 
-from dsl.activation import Activation, Bound, Parameter, Reference
+from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.forms import DRAWS, slopes_given
 from dsl.program import Function, Step
@@ -248,6 +248,18 @@ def _parameter(parameter: Parameter) -> str:
     return parameter.name if default is None else f"{parameter.name} = {show_number(default)}"
 
 
+def _learned(learned: Learned) -> str:
+    shape = {"scalar": "", "channel": "[channel]", "vector": f"[{len(learned.entries)}]"}[learned.kind]
+    values = ", ".join(map(show_number, learned.default or ()))
+    default = f"({values})" if len(learned.entries) > 1 else values
+    return f"learn {learned.name}{shape}" + (f" = {default}" if learned.default is not None else "")
+
+
+def show_parameters(activation: Activation) -> list[str]:
+    """The parameters as a definition declares them, the learnable ones first."""
+    return [*map(_learned, activation.learned), *map(_parameter, activation.parameters)]
+
+
 def _reference(reference: Reference) -> str:
     spelled = [f"{name} = {_fixed(value)}" for name, value in reference.arguments]
     return f"reference {reference.target}" + (f"({', '.join(spelled)})" if spelled else "")
@@ -269,11 +281,11 @@ def _accuracy(bound: Bound) -> list[str]:
 
 def show_activation(activation: Activation) -> str:
     """An activation as a definition: calls inlined, every clause, ready to parse again."""
-    taken = {*activation.inputs, *(parameter.name for parameter in activation.parameters)}
+    taken = {*activation.inputs, *(each.name for each in (*activation.learned, *activation.parameters))}
     body, slopes = slopes_given(activation.whole)
     roots = {"body": body} | {f"gradient {name}": slope for name, slope in slopes.items()}
     steps, results = share(roots, _first_of_each_name(activation.names), taken)
-    header = _header(activation.name, activation.inputs, map(_parameter, activation.parameters))
+    header = _header(activation.name, activation.inputs, show_parameters(activation))
     lines = [quote(activation.doc)] if activation.doc else []
     lines.append(f"{header} = {show_expr(results['body'])}")
     clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
@@ -309,7 +321,7 @@ def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
 
     Each definition names what it alone repeats, so that the text stays linear in the size of the DAG.
     """
-    parameters = [parameter.name for parameter in activation.parameters]
+    parameters = [parameter.name for parameter in (*activation.learned, *activation.parameters)]
     blocks = []
     for name, root in zip((activation.name, *activation.labels[1:]), roots, strict=False):
         steps, results = share({name: root}, activation.names, (*activation.inputs, *parameters))

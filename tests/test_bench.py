@@ -54,6 +54,30 @@ def test_cases_survive_json() -> None:
         assert Case.from_json(json.loads(json.dumps(asdict(case)))) == case
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_was_measured_before_ctrl_c_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool
+) -> None:
+    def throughput(case: Case, *_: object) -> list[measure.Row]:
+        if case.name == "relu":
+            raise KeyboardInterrupt
+        return [{"name": case.name, "ms": {"dslgen": 1.0}}]
+
+    monkeypatch.setattr(measure, "throughput", throughput)
+    monkeypatch.setattr(measure, "wrong", lambda _: None)
+    file = tmp_path / "found.json"
+    options = Options(device="cpu", dtypes=("float32",), json=file if kept else None)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run([CASES["mish"], CASES["relu"], CASES["silu"]], ROOT / "generated", options, "bench")
+    assert str(stopped.value) == (f"{file} holds what was measured" if kept else "nothing is kept")
+    assert file.exists() is kept
+    if kept:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        assert [row["name"] for row in found["throughput"]] == ["mish"]
+        assert found["wrong"] == ["stopped"]
+    assert capsys.readouterr().err == ""  # no terminal reads
+
+
 def test_rows_hold_times_errors_and_fractions() -> None:
     package = load(ROOT / "generated")
     for offset, n in ((0, 64), (1, 333)):

@@ -190,9 +190,7 @@ class JointOperator:
         if traceable:
             return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
-            raise NotImplementedError(
-                f"{self.name}: torch.compile takes its own derivative inside one torch.func.grad alone"
-            )
+            raise _own_derivative_refused(self.name)
         return self._formula(*(_widened(x) for x in inputs), *parameters).to(_narrowest(inputs))
 
     # -- the operators -----------------------------------------------------------------------------------
@@ -335,6 +333,12 @@ class JointOperator:
         if launcher is None:
             launcher = self._launchers[key] = Launcher(kernel)
         launcher(tensors, (*parameters, *walk, any(walk), *choices))
+
+
+def _own_derivative_refused(name: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"{name}: torch.compile takes its own derivative inside one torch.func.grad alone"
+    )
 
 
 def _walk(like: Tensor, inputs: tuple[Tensor, ...]) -> tuple[int, ...] | None:

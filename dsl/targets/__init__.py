@@ -14,7 +14,16 @@ from dsl.activation import Activation
 from dsl.program import JointProgram, Program
 from dsl.targets import package
 
-SUPPORT = ("_chance.py", "_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
+SUPPORT = (
+    "_chance.py",
+    "_joint.py",
+    "_launch.py",
+    "_learned.py",
+    "_math.py",
+    "_runtime.py",
+    "_sharding.py",
+    "py.typed",
+)
 """The files that every generated package holds besides its activations."""
 
 
@@ -27,9 +36,11 @@ def render(
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import chance, joint, layout
+    from dsl.targets import chance, joint, layout, learned
 
     if isinstance(program, JointProgram):
+        if activation.learned:
+            return learned.module(activation, program, digest)
         return joint.module(activation, program, digest)
     if program.training is not None:
         return chance.module(activation, program, program.training, digest, accuracy)

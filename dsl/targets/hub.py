@@ -79,19 +79,21 @@ def layers(activations: Sequence[Activation]) -> str:
 
 
 def _layer(activation: Activation) -> str:
-    names = [parameter.name for parameter in activation.parameters]
+    names = [each.name for each in (*activation.learned, *activation.parameters)]
+    types = {**{name: "float" for name in names}, **{each.name: "Tensor" for each in activation.learned}}
+    dim = ', dim=getattr(self, "dim", 1)' if activation.channelled else ""
     arguments = [*names, *(["training"] if activation.random else [])]
     called = {
         "function": inner_name(activation.name),
         "inputs": ", ".join(activation.inputs),
-        "passed": "".join(f", self.{name}" for name in arguments),
+        "passed": "".join(f", self.{name}" for name in arguments) + dim,
     }
     return _LAYER.format(
         name=activation.class_name,
         doc=docstring(report.summary(activation), "    "),
-        attributes="".join(f"    {name}: float\n" for name in names),
+        attributes="".join(f"    {name}: {type_}\n" for name, type_ in types.items()),
         declared=", ".join(f"{name}: Tensor" for name in activation.inputs),
-        inplace="" if activation.joint else _INPLACE.format(**called),
+        inplace="" if len(activation.variables) > 1 else _INPLACE.format(**called),
         **called,
     )
 
