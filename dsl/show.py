@@ -15,6 +15,7 @@ from typing import TypeVar
 from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.forms import DRAWS, slopes_given
+from dsl.ops import OPS
 from dsl.program import Function, Step
 from dsl.syntax import Term
 
@@ -224,9 +225,10 @@ def share(
         shown = Apply(node.op, *args) if isinstance(node, Apply) else node
         name = names.get(node)
         clause = is_op(node, "mode")  # which stands in a clause of its own, and nowhere else
+        shared = uses.get(node, 0) > 1 and not _is_condition(node)  # a `with` names numbers
         if name in used or (node in whole and not clause) or not node.args:
             name = None
-        if name is None and node.args and (uses.get(node, 0) > 1 or clause):
+        if name is None and node.args and (shared or clause):
             while name is None or name in used:
                 counter += 1
                 name = f"t{counter}"
@@ -236,6 +238,10 @@ def share(
             shown = Symbol(name)
         done[node] = shown
     return tuple(steps), {label: done[root] for label, root in roots.items()}
+
+
+def _is_condition(node: Expr) -> bool:
+    return isinstance(node, Apply) and OPS[node.op].result == "b"
 
 
 def _header(name: str, inputs: Iterable[str], parameters: Iterable[str]) -> str:

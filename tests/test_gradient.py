@@ -35,6 +35,12 @@ gate(a, b) = a * b
 half(a, b) = stop_gradient(sigmoid(a)) * b * a
 partly(x) = x * x + slope(x**2, 1)
 tanh_like(x) = spiking(x) * tanh(x)
+soft_step(x; learn t = 0.5) = where(x >= t, 1, 0)
+  gradient = s * (1 - s)
+  gradient t = -s
+  with s = sigmoid(x - t)
+leaky(x; learn w[channel] = 0.25) = where(x > 0, x, w * x)
+  gradient w = min(x, 0) / 2
 """
 
 
@@ -107,6 +113,29 @@ def test_by_one_input_of_two(acts: ModuleType) -> None:
         for f in (acts.half, lambda a, b: torch.sigmoid(a).detach() * b * a)
     )
     assert_close(ours, theirs)
+
+
+def test_by_a_learnable_parameter(acts: ModuleType) -> None:
+    """A second derivative by both depends on the order here."""
+    x = torch.randn(6, dtype=torch.float64)
+    t = torch.tensor([0.5], dtype=torch.float64)
+    s = torch.sigmoid(x - t)
+
+    def slopes(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found: tuple[torch.Tensor, ...] = grad(lambda x, t: acts.soft_step(x, t).sum(), argnums=(0, 1))(x, t)
+        return found
+
+    assert_close(acts.soft_step(x, t), (x >= t).double())
+    assert_close(slopes(x, t), (s * (1 - s), -s.sum().view(1)))
+    bend = s * (1 - s) * (1 - 2 * s)
+    for jacobian in (jacrev, jacfwd):
+        by_x, by_t = jacobian(slopes, argnums=(0, 1))(x, t)
+        assert_close(by_x, (torch.diag(bend), -bend[:, None]))
+        assert_close(by_t, (-(s * (1 - s))[None], (s * (1 - s)).sum().view(1, 1)))
+    layer = acts.Leaky(3)
+    rows = torch.randn(5, 3)
+    layer(rows).sum().backward()
+    assert_close(layer.w.grad, rows.clamp(max=0).sum(0) / 2)
 
 
 def test_compiled(acts: ModuleType) -> None:
