@@ -109,7 +109,7 @@ def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]
         stable = stabilise(exact, x, positive)
         fired.update(dict.fromkeys(stable.rules))
         root = substitute(_guard(activation, stable.value, exact), chance.values)
-        functions.append(schedule(label, root, x, parameters, activation.names, draws))
+        functions.append(schedule(f"training_{label}", root, x, parameters, activation.names, draws))
     return Training(functions[0], functions[1], functions[2], chance.draws), fired
 
 

@@ -81,8 +81,10 @@ class Program:
 
     @property
     def functions(self) -> tuple[Function, ...]:
-        """The value, and the derivatives in their order."""
-        return self.forward, self.gradient, self.curvature
+        """The value, and the derivatives in their order; then those in training, if they are others."""
+        training = self.training
+        others = () if training is None else (training.forward, training.gradient, training.curvature)
+        return self.forward, self.gradient, self.curvature, *others
 
 
 @dataclass(frozen=True)

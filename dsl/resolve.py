@@ -180,6 +180,7 @@ def _resolve_one(
         *_conditions(definition.clause("require"), scope),
         *scope.requires,
     ]
+    requires = [plain(evaluated(condition)) for condition in requires]
     requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
