@@ -53,12 +53,18 @@ class Bound:
     backward: Fraction | None = None
 
 
+Layout = Literal["", "halves", "interleaved"]
+"""How one tensor holds several: one after the other, or in turns; empty where none does."""
+
+
 @dataclass(frozen=True)
 class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
-    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only. `names` says which subexpressions the author (or
-    the definition that was called) gave a name, in order; the generated code uses these names.
+    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only; `others` are the outputs
+    beside it. `packed` says how a tensor may hold all inputs, `concat` how one holds all outputs. `names` says
+    which subexpressions the author (or the definition that was called) gave a name, in order; the generated
+    code uses these names.
     """
 
     name: str
@@ -74,6 +80,9 @@ class Activation:
     requires: tuple[Expr, ...] = ()
     accuracy: Bound = Bound()
     aliases: tuple[str, ...] = ()
+    others: tuple[Expr, ...] = ()
+    packed: Layout = ""
+    concat: Layout = ""
     path: str = ""
     learned: tuple[Learned, ...] = ()
     form: Expr | None = None
@@ -100,24 +109,37 @@ class Activation:
         return (*self.inputs, *(entry for each in self.learned for entry in each.entries))
 
     @property
+    def settable(self) -> tuple[Learned | Parameter, ...]:
+        """All parameters, the learnable ones first."""
+        return (*self.learned, *self.parameters)
+
+    @property
     def channelled(self) -> bool:
         """Whether a learnable parameter has a value for each channel."""
         return any(each.kind == "channel" for each in self.learned)
 
     @property
+    def outputs(self) -> tuple[Expr, ...]:
+        """All outputs, of which most activations have one."""
+        return (self.body, *self.others)
+
+    @property
     def joint(self) -> bool:
-        """Whether there are several inputs."""
-        return len(self.inputs) > 1
+        """Whether there are several inputs or several outputs."""
+        return len(self.inputs) > 1 or bool(self.others)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the value and its derivatives are called where the compiler's stages are shown."""
-        if len(self.variables) == 1:
+        if len(self.variables) == 1 and not self.others:
             return "value", "gradient", "curvature"
         parts = [re.sub(r"\W+", "_", name).strip("_") for name in self.variables]
         first = [f"gradient_{part}" for part in parts]
         second = [f"curvature_{parts[a]}_{parts[b]}" for a, b in self.pairs]
-        return "value", *first, *second
+        one = ("value", *first, *second)
+        if not self.others:
+            return one
+        return tuple(f"{label}_{number}" for number, _ in enumerate(self.outputs, 1) for label in one)
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:

@@ -24,9 +24,9 @@ from dsl.errors import SpecErrors
 from dsl.expr import Apply, Expr, Symbol, postorder
 from dsl.files import read_text, write_atomic
 from dsl.parallel import in_order
-from dsl.program import Program
+from dsl.program import JointProgram, Program
 from dsl.project import read_project
-from dsl.settings import settings
+from dsl.settings import measured_settings
 
 LINE_LENGTH = 110
 
@@ -193,7 +193,7 @@ def _render(activation: Activation, inputs: str, certificate: Certificate | None
 
     try:
         program = stages(activation).program
-        accuracy = _accuracy(activation, program, certificate) if isinstance(program, Program) else ""
+        accuracy = _accuracy(activation, program, certificate)
         return render(activation, program, inputs, accuracy)
     except SpecErrors:
         raise
@@ -203,17 +203,19 @@ def _render(activation: Activation, inputs: str, certificate: Certificate | None
         raise BuildError(message) from error
 
 
-def _accuracy(activation: Activation, program: Program, certificate: Certificate | None) -> str:
+def _accuracy(
+    activation: Activation, program: Program | JointProgram, certificate: Certificate | None
+) -> str:
     """What a certificate says of a program; nothing if it was made for another."""
     current = certificate is not None and certificate.digest == code_digest(activation, program)
     return certificates.accuracy(certificate) if certificate is not None and current else ""
 
 
-def code_digest(activation: Activation, program: Program) -> str:
+def code_digest(activation: Activation, program: Program | JointProgram) -> str:
     """What a certificate of an activation must be for: its code, and the building blocks."""
     from dsl.targets import computations, support_files
 
-    measured_at = certificates.show_settings(settings(activation) or [{}])
+    measured_at = certificates.show_settings(measured_settings(activation) or [{}])
     return digest(computations(activation, program), support_files()["_math.py"], measured_at)
 
 
@@ -279,7 +281,7 @@ def _tool() -> str:
 
 def _fingerprint(activation: Activation) -> str:
     """Everything that an activation says, as text whose length is linear in its DAG."""
-    roots = [activation.body, activation.whole, *activation.names, *activation.requires]
+    roots = [*activation.outputs, activation.whole, *activation.names, *activation.requires]
     roots += [] if activation.domain is None else [activation.domain]
     position: dict[Expr, int] = {}
     lines = []
@@ -295,7 +297,7 @@ def _fingerprint(activation: Activation) -> str:
     plain = {
         key: value
         for key, value in vars(activation).items()
-        if key not in ("body", "names", "requires", "domain", "path", "form")
+        if key not in ("body", "others", "names", "requires", "domain", "path", "form")
     }
     return "\n".join(
         [*lines, repr(list(activation.names.values())), repr(plain), PurePosixPath(activation.path).name]

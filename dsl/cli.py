@@ -325,7 +325,7 @@ def bench(
     from dsl.bench.plan import write_plan
 
     config = _config()
-    cases = make_plan(_without_learned(_project(paths).checked().activations, "timed"))
+    cases = make_plan(_of_one_output(_without_learned(_project(paths).checked().activations, "timed")))
     if plan is not None:
         write_plan(cases, plan)
         return
@@ -612,16 +612,24 @@ def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Acti
     """Those of one input; the others are named on stderr, with what is not done to them."""
     joint = [each.name for each in activations if each.joint]
     if joint:
-        click.echo(f"of several inputs, and therefore not {done}: {', '.join(joint)}", err=True)
+        click.echo(f"of several inputs or outputs, and therefore not {done}: {', '.join(joint)}", err=True)
     return [each for each in activations if not each.joint]
 
 
 def _without_learned(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
-    """Those of one input without learnable parameters; the others are named on stderr."""
+    """Those without learnable parameters; the others are named on stderr."""
     learned = [each.name for each in activations if each.learned]
     if learned:
         click.echo(f"with learnable parameters, and therefore not {done}: {', '.join(learned)}", err=True)
-    return [each for each in _of_one_input(activations, done) if not each.learned]
+    return [each for each in activations if not each.learned]
+
+
+def _of_one_output(activations: Sequence[Activation]) -> Sequence[Activation]:
+    """Those that are timed; the others are named on stderr."""
+    several = [each.name for each in activations if each.others]
+    if several:
+        click.echo(f"of several outputs, and therefore not timed: {', '.join(several)}", err=True)
+    return [each for each in activations if not each.others]
 
 
 def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

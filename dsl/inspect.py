@@ -112,7 +112,7 @@ def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target
     if "strided" in names:  # several inputs: all of one dense layout, all gradients wanted
         choice, end = names.index("strided"), names.index("start")
         counts += names[names.index("columns") : choice]
-        constants |= {"strided": False, **dict.fromkeys(names[choice + 1 : end], True)}
+        constants |= {"strided": False, "scattered": False, **dict.fromkeys(names[choice + 2 : end], True)}
     signature, aligned = {}, []
     for place, argument in enumerate(names):
         if argument in constants:

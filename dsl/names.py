@@ -17,7 +17,7 @@ RESERVED: frozenset[str] = frozenset(
 """Names that generated code has for its own: a parameter `inplace` would be the module's second `inplace`."""
 
 CLAUSES: frozenset[str] = frozenset(
-    "with reference domain require accuracy gradient packed alias module model".split()
+    "with reference domain require accuracy gradient packed concat alias module model".split()
 )
 """Words that begin a clause or a statement, and so cannot begin a definition."""
 

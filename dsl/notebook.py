@@ -21,7 +21,7 @@ from pathlib import Path
 from dsl import cache
 from dsl.activation import Activation
 from dsl.build import module_output
-from dsl.certificate import JOINT_NOT_CERTIFIED, Certificate, ToolsMissing, read_lock
+from dsl.certificate import NOT_CERTIFIED, Certificate, ToolsMissing, read_lock
 from dsl.files import write_atomic
 from dsl.show import show_activation
 
@@ -96,7 +96,7 @@ def certify(activation: Activation) -> Certificate:
     if found is not None:
         return found
     if activation.joint:
-        raise ValueError(f"'{activation.name}': {JOINT_NOT_CERTIFIED}")
+        raise ValueError(f"'{activation.name}': {NOT_CERTIFIED}")
     _need("numpy", "certify")
     folder = _place(activation)
     write_atomic(folder / "pyproject.toml", TABLE)
@@ -126,7 +126,7 @@ def as_html(activation: Activation, values: Mapping[str, float]) -> str:
     if found is not None:
         parts.append(found._repr_html_())
     else:
-        parts.append(f"<p>{JOINT_NOT_CERTIFIED if activation.joint else NO_CERTIFICATE}</p>")
+        parts.append(f"<p>{NOT_CERTIFIED if activation.joint else NO_CERTIFICATE}</p>")
     return "\n".join(parts)
 
 

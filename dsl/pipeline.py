@@ -10,7 +10,7 @@ a stabilised form is not a stable derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +19,7 @@ from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute
 from dsl.forms import evaluated, plain, trained
 from dsl.ops import where
-from dsl.program import JointProgram, Program, Training
+from dsl.program import Function, JointProgram, Output, Program, Training
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
@@ -51,8 +51,9 @@ class Stages:
 
 @dataclass(frozen=True)
 class JointStages:
-    """What each stage made of an activation of several variables, which are inputs and learnable parameters:
-    the value, the derivatives by each of them, and the second derivatives by each pair.
+    """What each stage made of an activation of several variables, which are inputs and learnable parameters, or
+    of several outputs: for each output the value, the derivatives by each variable, and the second ones by each
+    pair of them.
     """
 
     activation: Activation
@@ -114,7 +115,7 @@ def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]
 
 
 def compile_joint(activation: Activation) -> JointStages:
-    """Run every stage for an activation of several inputs.
+    """Run every stage for an activation of several inputs or outputs.
 
     What depends on one input alone is treated as an activation of that input is; see `separate`.
     """
@@ -174,19 +175,23 @@ def _compile_variables(
         schedule(label, root, x, parameters, activation.names, tuple(others))
         for label, root in zip(activation.labels, stabilised, strict=True)
     ]
+    each = len(functions) // len(activation.outputs)
+    outputs = [
+        _output(activation, functions[start : start + each]) for start in range(0, len(functions), each)
+    ]
+    program = JointProgram(tuple(outputs), tuple((name, RULES[name].why) for name in fired))
+    return JointStages(activation, derived, simplified, tuple(stabilised), program)
+
+
+def _output(activation: Activation, functions: Sequence[Function]) -> Output:
+    """One output of its value and derivatives, as `derive_joint` orders them."""
     first = 1 + len(activation.variables)
     curvatures = {
         pair: function
         for pair, function in zip(activation.pairs, functions[first:], strict=True)
         if function.result is not ZERO
     }
-    program = JointProgram(
-        functions[0],
-        tuple(functions[1:first]),
-        curvatures,
-        tuple((name, RULES[name].why) for name in fired),
-    )
-    return JointStages(activation, derived, simplified, tuple(stabilised), program)
+    return Output(functions[0], tuple(functions[1:first]), curvatures)
 
 
 def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str, None]]:
@@ -204,11 +209,14 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
-    """The value in core operations, the derivatives by each variable, the second ones by each pair of them."""
-    body = lower(evaluated(activation.whole))
-    first = [simplify(derivative(body, name)) for name in activation.variables]
-    second = (derivative(first[a], activation.variables[b]) for a, b in activation.pairs)
-    return tuple(map(plain, (body, *first, *second)))
+    """Each output in core operations, its derivatives by each variable, its second ones by each pair."""
+    derived: list[Expr] = []
+    for output in (evaluated(activation.whole), *activation.others):
+        body = lower(output)
+        first = [simplify(derivative(body, name)) for name in activation.variables]
+        second = (derivative(first[a], activation.variables[b]) for a, b in activation.pairs)
+        derived += map(plain, (body, *first, *second))
+    return tuple(derived)
 
 
 def derive(activation: Activation) -> Triple:

@@ -19,12 +19,13 @@ from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
 from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
+from dsl.packing import layouts, output_terms
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
 from dsl.syntax import Clause, Definition, Name, Term
 from dsl.translate import Scope, check_sort, is_builtin_call, translate
 
-_SINGLE = ("domain", "accuracy", "module", "packed")
+_SINGLE = ("domain", "accuracy", "module", "packed", "concat")
 """Clauses that a definition has at most once."""
 
 
@@ -172,9 +173,9 @@ def _resolve_one(
     for clause in withs:
         _bind(clause, scope)
     scope.upcoming = frozenset()
-    body = translate(definition.body, scope)
-    check_sort(definition.body, body, "r", scope)
-    form = _differentiated(definition, body, learned, scope)
+    bodies = [_real(term, scope) for term in output_terms(definition, scope)]
+    form = _differentiated(definition, bodies, learned, scope)
+    packed, concat = layouts(definition, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
         *_conditions(definition.clause("require"), scope),
@@ -184,16 +185,18 @@ def _resolve_one(
     requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
-    if scope.errors or form is None:
+    if scope.errors or form is None or None in bodies:
         return None, scope.errors
     if is_random(form):
         _check_chance(definition, scope)
+    others = tuple(each for each in bodies[1:] if each is not None)
     aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
     activation = Activation(
         name=definition.name.text,
         inputs=tuple(name.text for name in definition.inputs),
         parameters=parameters,
         body=plain(evaluated(form)),
+        others=others,
         names=_names(scope.labels, form),
         formula=_formula(definition),
         class_name=class_name,
@@ -203,6 +206,8 @@ def _resolve_one(
         requires=tuple(requires),
         accuracy=_accuracy(definition),
         aliases=aliases,
+        packed=packed,
+        concat=concat,
         path=definition.source.path,
         learned=learned,
         form=form if is_marked(form) else None,
@@ -224,9 +229,15 @@ def _names(labels: Mapping[Expr, str], form: Expr) -> dict[Expr, str]:
 
 
 def _differentiated(
-    definition: Definition, body: Expr | None, learned: Iterable[Learned], scope: Scope
+    definition: Definition, bodies: Sequence[Expr | None], learned: Iterable[Learned], scope: Scope
 ) -> Expr | None:
-    """The body with the derivatives that the definition gives; the others are those of the body."""
+    """The first output with the derivatives that the definition gives; the others are those of the body."""
+    body = bodies[0] if bodies else None
+    own = definition.clause("gradient") or any(each is not None and is_marked(each) for each in bodies)
+    if len(bodies) > 1 and own:
+        message = "derivatives of one's own and draws in definitions of several outputs are not yet supported"
+        scope.note("E0190", message, definition.name.span)
+        return None
     known = [
         *(name.text for name in definition.inputs),
         *(entry for each in learned for entry in each.entries),
@@ -289,6 +300,12 @@ def _check_chance(definition: Definition, scope: Scope) -> None:
 _FOR_CHANCE = ("training", "generator")
 
 
+def _real(term: Term, scope: Scope) -> Expr | None:
+    value = translate(term, scope)
+    check_sort(term, value, "r", scope)
+    return value
+
+
 def _check_support(definition: Definition, scope: Scope) -> None:
     """What the language has and this version does not, and clauses given more than once."""
     if not definition.inputs:
@@ -300,8 +317,6 @@ def _check_support(definition: Definition, scope: Scope) -> None:
             )
     seen: set[str] = set()
     for clause in definition.clauses:
-        if clause.word == "packed":
-            scope.note("E0190", f"the clause '{clause.word}' is not yet supported", clause.span)
         if clause.word in _SINGLE and clause.word in seen:
             scope.note("E0115", f"a second '{clause.word}' clause", clause.span)
         seen.add(clause.word)

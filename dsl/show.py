@@ -287,19 +287,23 @@ def _accuracy(bound: Bound) -> list[str]:
 
 def show_activation(activation: Activation) -> str:
     """An activation as a definition: calls inlined, every clause, ready to parse again."""
-    taken = {*activation.inputs, *(each.name for each in (*activation.learned, *activation.parameters))}
+    taken = {*activation.inputs, *(each.name for each in activation.settable)}
     body, slopes = slopes_given(activation.whole)
-    roots = {"body": body} | {f"gradient {name}": slope for name, slope in slopes.items()}
-    steps, results = share(roots, _first_of_each_name(activation.names), taken)
+    outputs = {f"output {number}": root for number, root in enumerate((body, *activation.others))}
+    given = {f"gradient {name}": slope for name, slope in slopes.items()}
+    steps, results = share(outputs | given, _first_of_each_name(activation.names), taken)
     header = _header(activation.name, activation.inputs, show_parameters(activation))
     lines = [quote(activation.doc)] if activation.doc else []
-    lines.append(f"{header} = {show_expr(results['body'])}")
+    shown = ", ".join(show_expr(results[output]) for output in outputs)
+    lines.append(f"{header} = ({shown})" if activation.others else f"{header} = {shown}")
     clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
-    clauses += [f"{name} = {show_expr(slope)}" for name, slope in results.items() if name != "body"]
+    clauses += [f"{name} = {show_expr(results[name])}" for name in given]
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]
     clauses += _accuracy(activation.accuracy)
+    clauses += [f"packed {activation.packed}"] if activation.packed else []
+    clauses += [f"concat {activation.concat}"] if activation.concat else []
     clauses += [f"alias {alias}" for alias in activation.aliases]
     clauses += [f"module {activation.class_name}"]
     return "\n".join([*lines, *(f"  {clause}" for clause in clauses)])
@@ -327,9 +331,10 @@ def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
 
     Each definition names what it alone repeats, so that the text stays linear in the size of the DAG.
     """
-    parameters = [parameter.name for parameter in (*activation.learned, *activation.parameters)]
+    parameters = [parameter.name for parameter in activation.settable]
     blocks = []
-    for name, root in zip((activation.name, *activation.labels[1:]), roots, strict=False):
+    named = [label.replace("value", activation.name) for label in activation.labels[: len(roots)]]
+    for name, root in zip(named, roots, strict=False):
         steps, results = share({name: root}, activation.names, (*activation.inputs, *parameters))
         lines = [f"{_header(name, activation.inputs, parameters)} = {show_expr(results[name])}"]
         blocks.append(

@@ -294,8 +294,13 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
 
     Learnable parameters come first, as in the function that is generated; a vector keeps its initial values.
     """
-    numbers = [each for each in callee.learned if each.kind != "vector"]
-    slots = [*callee.inputs, *(each.name for each in (*numbers, *callee.parameters))]
+    if callee.others:
+        count = len(callee.outputs)
+        help_ = "call definitions of one output, or write its formula out"
+        scope.note("E0112", f"'{node.text}' gives {count} numbers where one is expected", node.span, help_)
+        return None
+    numbers = [each.name for each in callee.learned if each.kind != "vector"]
+    slots = [*callee.inputs, *numbers, *(each.name for each in callee.parameters)]
     positional = len(operands) - len(node.keywords)
     if not len(callee.inputs) <= positional <= len(slots):
         most = len(slots) - len(callee.inputs)
@@ -324,7 +329,7 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
     if not _all_real(terms, arguments, scope):
         return None
     values: dict[Expr, Expr] = {}
-    for parameter in (*callee.learned, *callee.parameters):
+    for parameter in callee.settable:
         if parameter.name not in given and parameter.default is None:
             scope.note("E0117", f"parameter '{parameter.name}' of '{node.text}' has no default", node.span)
             return None

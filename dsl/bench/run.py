@@ -101,7 +101,7 @@ class _Run:
         for place, case in enumerate(cases):
             self.progress.show(place, len(cases), f"{part}: {case.name}")
             if self.seconds() > self.options.seconds:
-                missing = ", ".join(each.name for each in cases[place:])
+                missing = ", ".join(each.label for each in cases[place:])
                 self.found["wrong"].append(f"out of time: no {part} of {missing}")
                 break
             self.found[part] += rows(case)
@@ -233,10 +233,10 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     """Milliseconds and roof fractions, a line each; geometric means; the host's microseconds."""
     names = list(dict.fromkeys(name for row in found["throughput"] for name in row["ms"]))
     if names:
-        yield f"{'ms':36}" + "".join(f"{name:>10}" for name in ("roof", *names, "fraction"))
+        yield f"{'ms':42}" + "".join(f"{name:>10}" for name in ("roof", *names, "fraction"))
     for row in found["throughput"]:
         cells = [row["roof"], *(row["ms"].get(name) for name in names), row.get("fraction")]
-        label = f"{row['name']:18}{row['kind']:9}{row['dtype']:9}"
+        label = f"{row['name']:24}{row['kind']:9}{row['dtype']:9}"
         yield label + "".join(f"{'-':>10}" if cell is None else f"{cell:10.4f}" for cell in cells)
     for key, ratios in means(found["throughput"]).items():
         yield f"{' '.join(key)}: " + ", ".join(f"{ratio:.2f} times {who}" for who, ratio in ratios.items())
@@ -244,7 +244,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield "host, us: value, value with gradient, backward"
     for row in found["host"]:
         who = [(who, row[who]) for who in measure.HOST_RIVALS if isinstance(row[who], list)]
-        yield f"{row['name']:18}" + "; ".join(
+        yield f"{row['name']:24}" + "; ".join(
             f"{name} {', '.join(f'{us:.1f}' for us in times)}" for name, times in who
         )
 

@@ -113,11 +113,13 @@ def _hidden(root: Expr, x: Expr) -> dict[Symbol, Expr]:
     names, taken = _names(), set(symbols(root))
     hidden = {Symbol(next(name for name in names if name not in taken)): node for node in found}
     shown = substitute(root, {node: symbol for symbol, node in hidden.items()})
-    for node in dict.fromkeys(each for node in _free(shown, x) for each in _sums(node)):
+    for total in dict.fromkeys(each for node in _free(shown, x) for each in _sums(node)):
         symbol = Symbol(next(name for name in names if name not in taken))
-        replaced = substitute(shown, {node: symbol})
-        if not set(symbols(node)) & set(symbols(replaced)):
-            shown, hidden[symbol] = replaced, substitute(node, dict(hidden))
+        replaced = substitute(shown, {total: symbol})
+        if not set(symbols(total)) & set(symbols(replaced)):
+            shown, hidden[symbol] = replaced, substitute(
+                total, {name: value for name, value in hidden.items()}
+            )
     return hidden
 
 

@@ -26,7 +26,15 @@ from torch.compiler import is_compiling
 from triton.runtime import JITFunction
 
 from . import _launch, _runtime
-from ._joint import _as, _narrowest, _own_derivative_refused, _slopes_of, _traced_function, _Value
+from ._joint import (
+    Output,
+    _as,
+    _narrowest,
+    _own_derivative_refused,
+    _traced_function,
+    _Value,
+    slopes_of,
+)
 from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _laid_out_as, _unsupported, _widened
 
 Formula = Callable[..., Tensor]
@@ -208,33 +216,31 @@ class _Tiled:
 class _Pointwise:
     """f of tensors of one shape, and its derivatives, in torch operations: what the Functions of `_joint` run."""
 
-    def __init__(
-        self,
-        name: str,
-        formula: Formula,
-        slopes: tuple[Formula, ...],
-        curvatures: Mapping[tuple[int, int], Formula],
-        symmetric: bool,
-    ) -> None:
+    def __init__(self, name: str, output: Output) -> None:
         self.name = name
-        self.inputs = len(slopes)
-        self._formula, self._slopes = formula, slopes
-        mirrored = {(b, a): f for (a, b), f in curvatures.items()} if symmetric else {}
-        self._curvatures = {**mirrored, **curvatures}
+        self.outputs = (output,)
+        self.inputs = len(output.slopes)
+        self._curvatures = output.every_curvature
 
-    def compute(self, inputs: tuple[Tensor, ...], parameters: tuple[float, ...]) -> Tensor:
+    def compute(self, inputs: tuple[Tensor, ...], parameters: tuple[float, ...]) -> tuple[Tensor]:
         """f(inputs)."""
-        result = self._formula(*map(_widened, inputs), *parameters).to(_narrowest(inputs))
-        return result.clone() if any(result is x for x in inputs) else result
+        (output,) = self.outputs
+        result = output.value(*map(_widened, inputs), *parameters).to(_narrowest(inputs))
+        return (result.clone() if any(result is x for x in inputs) else result,)
 
     def compute_slopes(
-        self, grad: Tensor, inputs: Sequence[Tensor], parameters: tuple[float, ...], wanted: Iterable[bool]
+        self,
+        grads: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        parameters: tuple[float, ...],
+        wanted: Iterable[bool],
     ) -> list[Tensor]:
-        """grad times the derivatives by the wanted inputs."""
+        """The gradient times the derivatives by the wanted inputs."""
+        (grad,), (output,) = grads, self.outputs
         wide, factor = tuple(map(_widened, inputs)), _widened(grad)
         return [
             (factor * formula(*wide, *parameters)).to(x.dtype)
-            for x, formula, want in zip(inputs, self._slopes, wanted, strict=True)
+            for x, formula, want in zip(inputs, output.slopes, wanted, strict=True)
             if want
         ]
 
@@ -244,14 +250,15 @@ class _Pointwise:
         by: bool,
         wanted: tuple[bool, ...],
         parameters: tuple[float, ...],
-        grad: Tensor,
         tensors: tuple[Tensor, ...],
     ) -> Tensor:
-        """grad times the sum of outer gradients times second derivatives by the input at `place`.
+        """The gradient times the sum of outer gradients times second derivatives by the input at `place`.
 
-        For `by` see `JointOperator.curvature`. `tensors` are the outer gradients, one for each wanted input, and the inputs.
+        For `by` see `JointOperator.curvature`. `tensors` are the gradient, the outer gradients, one for each
+        wanted input, and the inputs.
         """
-        outers, inputs = tensors[: -self.inputs], tensors[-self.inputs :]
+        grad, *outers = tensors[: -self.inputs]
+        inputs = tensors[-self.inputs :]
         wide = tuple(map(_widened, inputs))
         total = torch.zeros_like(wide[place])
         for outer, other in zip(outers, (i for i, want in enumerate(wanted) if want), strict=True):
@@ -293,11 +300,12 @@ class LearnedOperator:
         self._kernels = kernels
         self._parameters = parameters
         self._formula, self._slope_formulas = formula, slopes
-        self._pointwise = _Pointwise(name, formula, slopes, curvatures, symmetric)
+        output = Output(formula, slopes, curvatures, symmetric)
+        self._pointwise = _Pointwise(name, output)
         self._own_derivative = own_derivative
         self._run_value, self._run_slopes = map(_Tiled, kernels)
         self._interpreted = not self._run_value.jitted
-        self._traced = _traced_function(name, formula, slopes)
+        self._traced = _traced_function(name, (output,))
         self.value, self.slopes = self._register(version)
 
     def __call__(self, x: Tensor, *arguments: Any, dim: int = 1) -> Tensor:
@@ -307,7 +315,8 @@ class LearnedOperator:
         if is_compiling():
             return self._trace(x, learned, numbers, dim)
         if _transforms_active() or forward_ad._current_level >= 0:
-            return _Value.apply(self._pointwise, numbers, *self._spread(x, learned, dim))  # type: ignore[no-any-return]
+            (y,) = _Value.apply(self._pointwise, numbers, *self._spread(x, learned, dim))
+            return y  # type: ignore[no-any-return]
         if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in learned)):
             return _apply_value(self, numbers, dim, x, *learned)
         return self.compute(x, learned, numbers, dim)
@@ -359,7 +368,7 @@ class LearnedOperator:
         """The same, of which derivatives can be taken."""
         inputs = self._spread(x, learned, dim)
         flags = tuple(self._by_entry(wanted))
-        found = iter(_slopes_of(self._pointwise, numbers, flags, grad, *inputs))  # type: ignore[arg-type]
+        found = iter(slopes_of(self._pointwise, numbers, flags, grad, *inputs))  # type: ignore[arg-type]
         return self._gathered(found, x, learned, dim, wanted)
 
     def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -463,7 +472,8 @@ class LearnedOperator:
             traceable = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *learned))
             inputs = self._spread(x, learned, dim)
         if traceable:
-            return self._traced.apply(*inputs, *numbers)  # type: ignore[no-any-return]
+            (y,) = self._traced.apply(*inputs, *numbers)
+            return y  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)
         return self._formula(*(_widened(each) for each in inputs), *numbers).to(x.dtype)
@@ -538,7 +548,7 @@ class LearnedOperator:
         self._check(x, learned, dim)
         y = torch.empty_like(x)
         if not self._has_kernel(x):
-            return _as(y, self._formula(_widened(x), *self._entries(x, learned, dim), *numbers), (x,))
+            return _as(y, self._formula(_widened(x), *self._entries(x, learned, dim), *numbers), (x,), False)
         if x.numel():
             channels, contiguous = self._contiguous(learned)
             plan = _plan(x.numel(), channels, _run(y, channels, dim))
@@ -564,7 +574,7 @@ class LearnedOperator:
             for formula, want in zip(self._slope_formulas, self._by_entry(wanted), strict=True)
             if want
         )
-        first = [_as(torch.empty_like(x), next(found), (grad,))] if wanted[0] else []
+        first = [_as(torch.empty_like(x), next(found), (grad,), False)] if wanted[0] else []
         return first + self._gathered(found, x, learned, dim, [False, *wanted[1:]])
 
     def _launch_slopes(

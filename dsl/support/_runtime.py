@@ -76,7 +76,8 @@ def warmup(
     """
     home = activation.__module__ if hasattr(activation, "__module__") else ""
     module = sys.modules.get(home)
-    operators: list[Any] = [getattr(module, name, None) for name in ("_operator", "_training_operator")]
+    names = ("_packing" if hasattr(module, "_packing") else "_operator", "_training_operator")
+    operators: list[Any] = [getattr(module, name, None) for name in names]
     if not hasattr(operators[0], "warmup"):
         raise TypeError(f"warmup(): {activation!r} is no activation of this package")
     for operator in operators:
@@ -155,7 +156,7 @@ class Operator:
 
     def compute_slope(self, grad: Tensor, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """grad * f'(x) without a derivative."""
-        if _is_plain(x) and _is_plain(grad):
+        if _is_plain(x) and _is_plain(grad) and not _batched():
             return self._slope(grad, x, *parameters)
         self._meet(x)
         with torch._C._AutoDispatchBelowAutograd():
@@ -316,6 +317,16 @@ def _is_plain(x: Tensor) -> bool:
         and _get_tracing_state() is None
         and not x.is_neg()
     )
+
+
+def _batched() -> bool:
+    """Whether gradients are batched by `torch.autograd.grad(..., is_grads_batched=True)`.
+
+    Such a tensor has no memory of its own, and nothing else tells it from a plain one.
+    """
+    depth: int = torch._C._vmapmode_increment_nesting()
+    torch._C._vmapmode_decrement_nesting()
+    return depth > 1
 
 
 def _widened(x: Tensor) -> Tensor:

@@ -18,13 +18,14 @@ def register(operator: Any, tensors: int, parameters: int) -> None:
     A partial sum is made whole first, on every device: an activation of a sum is no sum of activations, and
     DTensor cannot bring the gradient of a shard back to the partial sum's layout.
     """
+    outputs = len(operator._schema.returns)
 
     def rule(*arguments: Any) -> list[tuple[list[Any], list[Any]]]:
         specs = arguments[:tensors]
         partial = any(placement.is_partial() for spec in specs for placement in spec.placements)
         dimensions = 0 if partial else specs[0].ndim
         placements = [Replicate(), *(Shard(dim) for dim in range(dimensions))]
-        return [([p], [p] * tensors + [None] * parameters) for p in placements]
+        return [([p] * outputs, [p] * tensors + [None] * parameters) for p in placements]
 
     register_sharding(operator)(rule)
 
@@ -56,7 +57,8 @@ class Sharded:
 
     def local(self, x: Any) -> Tensor:
         """This device's part of the input, or of a gradient laid out like it."""
-        return x.redistribute(self.mesh, self.placements).to_local()
+        found: Tensor = x.redistribute(self.mesh, self.placements).to_local()
+        return found
 
     def local_parameters(self, learned: Sequence[Any]) -> tuple[Tensor, ...]:
         """This device's part of each parameter."""

@@ -20,6 +20,7 @@ SUPPORT = (
     "_launch.py",
     "_learned.py",
     "_math.py",
+    "_packed.py",
     "_runtime.py",
     "_sharding.py",
     "py.typed",
@@ -41,16 +42,18 @@ def render(
     if isinstance(program, JointProgram):
         if activation.learned:
             return learned.module(activation, program, digest)
-        return joint.module(activation, program, digest)
+        return joint.module(activation, program, digest, accuracy)
     if program.training is not None:
         return chance.module(activation, program, program.training, digest, accuracy)
     return layout.module(activation, program, digest, accuracy)
 
 
-def computations(activation: Activation, program: Program) -> str:
+def computations(activation: Activation, program: Program | JointProgram) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
-    from dsl.targets import layout
+    from dsl.targets import joint, layout
 
+    if isinstance(program, JointProgram):
+        return joint.computations(activation, program)
     return layout.computations(activation, program)
 
 

@@ -69,16 +69,17 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
     parts = _parts(activation)
     call = f"{activation.name}({', '.join(activation.variables)})"
     precision = "in the precision of the input; `fast` allows one good for 16 bits"
-    yield _jit(program.forward, private, f"{call}, {precision}.")
-    for function, part, name in zip(program.gradients, parts, activation.variables, strict=True):
+    (output,) = program.outputs
+    yield _jit(output.forward, private, f"{call}, {precision}.")
+    for function, part, name in zip(output.gradients, parts, activation.variables, strict=True):
         yield _jit(function, f"{private}_by_{part}", f"The derivative by {name}, {precision}.")
     yield _value_kernel(activation, private)
     yield _slopes_kernel(activation, private, parts)
-    yield _formula(program.forward, f"{private}_formula", f"{call} in torch operations.")
-    for function, part, name in zip(program.gradients, parts, activation.variables, strict=True):
+    yield _formula(output.forward, f"{private}_formula", f"{call} in torch operations.")
+    for function, part, name in zip(output.gradients, parts, activation.variables, strict=True):
         summary = f"The derivative of {call} by {name} in torch operations."
         yield _formula(function, f"{private}_formula_by_{part}", summary)
-    for (a, b), function in program.curvatures.items():
+    for (a, b), function in output.curvatures.items():
         by = " and ".join((activation.variables[a], activation.variables[b]))
         summary = f"The second derivative of {call} by {by} in torch operations."
         yield _formula(function, f"{private}_curvature_{parts[a]}_{parts[b]}", summary)
@@ -248,9 +249,10 @@ def _annotation(learned: Learned) -> str:
 def _registration(activation: Activation, program: JointProgram, digest: str) -> str:
     private = layout.inner_name(activation.name)
     parts = _parts(activation)
+    (output,) = program.outputs
     slopes = "".join(f"{private}_formula_by_{part}, " for part in parts)
     curvatures = "".join(
-        f"({a}, {b}): {private}_curvature_{parts[a]}_{parts[b]}, " for a, b in program.curvatures
+        f"({a}, {b}): {private}_curvature_{parts[a]}_{parts[b]}, " for a, b in output.curvatures
     )
     extents = {
         each.name: "channel" if each.kind == "channel" else len(each.entries) for each in activation.learned
