@@ -44,7 +44,8 @@ class Output:
     """One output in torch operations: its value, its derivatives by each input, and its second ones.
 
     `curvatures` has those by the places of two inputs, as far as they are not zero: the derivative by the
-    first, differentiated by the second. They are `symmetric` but where a definition gives a derivative of its own.
+    first, differentiated by the second. They are `symmetric` but where a definition gives a derivative of its
+    own.
     """
 
     value: Formula
