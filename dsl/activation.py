@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import combinations_with_replacement
 from typing import Literal
 
 from dsl.expr import Expr, Symbol, substitute
+from dsl.forms import has_own_derivative, is_random, is_symmetric
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ class Activation:
     learned: tuple[Learned, ...] = ()
     dim: int | None = None
     """The dimension that row reductions go over unless a call says another; None where there are none."""
+    form: Expr | None = None
+    """The body with its marks (`dsl.forms`), where it has any; `body` is its value in evaluation."""
+
+    @property
+    def whole(self) -> Expr:
+        """The body with its marks, if it has any."""
+        return self.body if self.form is None else self.form
+
+    @property
+    def own_derivative(self) -> bool:
+        """Whether the derivative is another one than that of the value."""
+        return has_own_derivative(self.whole)
+
+    @property
+    def random(self) -> bool:
+        """Whether numbers are drawn in training."""
+        return is_random(self.whole)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -127,11 +144,21 @@ class Activation:
             return "value", "gradient", "curvature"
         parts = [re.sub(r"\W+", "_", name).strip("_") for name in self.variables]
         first = [f"gradient_{part}" for part in parts]
-        second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(parts, 2)]
+        second = [f"curvature_{parts[a]}_{parts[b]}" for a, b in self.pairs]
         one = ("value", *first, *second)
         if not self.others:
             return one
         return tuple(f"{label}_{number}" for number, _ in enumerate(self.outputs, 1) for label in one)
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The places of two variables by which there is a second derivative of its own.
+
+        That by the first is differentiated by the second; where the order does not matter, it is one of two.
+        """
+        places = range(len(self.variables))
+        symmetric = is_symmetric(self.whole)
+        return tuple((a, b) for a in places for b in places if a <= b or not symmetric)
 
     @property
     def input(self) -> str:

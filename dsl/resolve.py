@@ -13,8 +13,10 @@ from itertools import pairwise
 
 from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.constants import constant, holds
-from dsl.errors import Span, SpecError, SpecErrors
+from dsl.derive import derivative
+from dsl.errors import Span, SpecError, SpecErrors, respell
 from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, substitute, symbols
+from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
 from dsl.ops import REDUCTIONS
@@ -176,36 +178,40 @@ def _resolve_one(
         _bind(clause, scope)
     scope.upcoming = frozenset()
     bodies = [_real(term, scope) for term in output_terms(definition, scope)]
+    form = _differentiated(definition, bodies, learned, scope)
     packed, concat = layouts(definition, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
         *_conditions(definition.clause("require"), scope),
         *scope.requires,
     ]
+    requires = [plain(evaluated(condition)) for condition in requires]
     requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     reduced = [each for each in (*bodies, *domain, *scope.domains) if each is not None and _reduces(each)]
     dim = _dimension(definition, parameters, reduced, scope) if reduced else None
     if reduced:
         parameters = tuple(parameter for parameter in parameters if parameter.name != DIMENSION)
-        _refuse_beside_rows(definition, learned, scope)
+        _refuse_beside_rows(definition, learned, form is not None and is_marked(form), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
-    if scope.errors or None in bodies:
+    if scope.errors or form is None or None in bodies:
         return None, scope.errors
-    body, *others = (each for each in bodies if each is not None)
+    if is_random(form):
+        _check_chance(definition, scope)
+    others = tuple(each for each in bodies[1:] if each is not None)
     aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
     activation = Activation(
         name=definition.name.text,
         inputs=tuple(name.text for name in definition.inputs),
         parameters=parameters,
-        body=body,
-        others=tuple(others),
-        names=dict(scope.labels),
+        body=plain(evaluated(form)),
+        others=others,
+        names=_names(scope.labels, form),
         formula=_formula(definition),
         class_name=class_name,
         doc=definition.doc,
         references=references,
-        domain=_all_of([*domain, *scope.domains]),
+        domain=_all_of([plain(evaluated(condition)) for condition in (*domain, *scope.domains)]),
         requires=tuple(requires),
         accuracy=_accuracy(definition),
         aliases=aliases,
@@ -214,8 +220,94 @@ def _resolve_one(
         path=definition.source.path,
         learned=learned,
         dim=dim,
+        form=form if is_marked(form) else None,
     )
-    return activation, []
+    return (None, scope.errors) if scope.errors else (activation, [])
+
+
+def _names(labels: Mapping[Expr, str], form: Expr) -> dict[Expr, str]:
+    """The names of subexpressions: of a form, and of what it is in evaluation and in training."""
+    if not is_marked(form):
+        return dict(labels)
+    chance = trained(form)
+    found = dict(labels)
+    for node, name in labels.items():
+        found.setdefault(plain(evaluated(node)), name)
+        training = plain(chance.of(node))
+        found.setdefault(chance.values.get(training, training), name)
+    return {node: name for node, name in found.items() if node.args}
+
+
+def _differentiated(
+    definition: Definition, bodies: Sequence[Expr | None], learned: Iterable[Learned], scope: Scope
+) -> Expr | None:
+    """The first output with the derivatives that the definition gives; the others are those of the body."""
+    body = bodies[0] if bodies else None
+    own = definition.clause("gradient") or any(each is not None and is_marked(each) for each in bodies)
+    if len(bodies) > 1 and own:
+        message = "derivatives of one's own and draws in definitions of several outputs are not yet supported"
+        scope.note("E0190", message, definition.name.span)
+        return None
+    known = [
+        *(name.text for name in definition.inputs),
+        *(entry for each in learned for entry in each.entries),
+    ]
+    given: dict[str, Expr] = {}
+    for clause in definition.clause("gradient"):
+        name = _differentiated_by(clause, definition, known, scope)
+        slope = translate(clause.terms[0], scope)
+        if not check_sort(clause.terms[0], slope, "r", scope) or slope is None or name is None:
+            continue
+        if name in given:
+            scope.note("E0115", f"a second 'gradient' clause for '{name}'", clause.span)
+        given[name] = slope
+    if not given or body is None or scope.errors:
+        return body
+    return given_slope(body, [(name, given.get(name) or derivative(body, name)) for name in known])
+
+
+def _differentiated_by(
+    clause: Clause, definition: Definition, known: Sequence[str], scope: Scope
+) -> str | None:
+    """What a `gradient` clause is the derivative by: an input or a learnable parameter."""
+    if clause.name is None:
+        if len(definition.inputs) == 1:
+            return definition.inputs[0].text
+        help_ = f"write 'gradient {known[0]} = ...'" if known else None
+        scope.note("E0115", "'gradient' does not say by which input", clause.span, help_)
+        return None
+    name = clause.name
+    if name.text in known:
+        return name.text
+    if name.text in scope.vectors:
+        message = f"a 'gradient' by '{name.text}', which is a vector, is not yet supported"
+        scope.note("E0190", message, name.span)
+    elif name.text in (each.name.text for each in definition.parameters):
+        message = f"'{name.text}' is no learnable parameter: nothing is differentiated by it"
+        scope.note("E0115", message, name.span, "a 'gradient' is by an input or a learnable parameter")
+    else:
+        message = f"'{name.text}' is no input and no learnable parameter"
+        scope.note("E0106", message, name.span, *respell(name.text, known, name.span))
+    return None
+
+
+def _check_chance(definition: Definition, scope: Scope) -> None:
+    """What definitions that draw numbers cannot have."""
+    for what, there in (
+        ("several inputs", len(definition.inputs) > 1),
+        ("learnable parameters", any(parameter.learned for parameter in definition.parameters)),
+    ):
+        if there:
+            message = f"random draws in definitions of {what} are not yet supported"
+            scope.note("E0190", message, definition.name.span)
+    names = (*definition.inputs, *(parameter.name for parameter in definition.parameters))
+    for name in names:
+        if name.text in _FOR_CHANCE:
+            message = f"'{name.text}' is an argument of every function that draws numbers"
+            scope.note("E0107", message, name.span, f"write '{name.text}_'")
+
+
+_FOR_CHANCE = ("training", "generator")
 
 
 def _real(term: Term, scope: Scope) -> Expr | None:
@@ -235,10 +327,6 @@ def _check_support(definition: Definition, scope: Scope) -> None:
             )
     seen: set[str] = set()
     for clause in definition.clauses:
-        if clause.word == "gradient":
-            scope.note("E0190", f"the clause '{clause.word}' is not yet supported", clause.span)
-        if clause.chance is not None:
-            scope.note("E0190", "'in training ... in eval' is not yet supported", clause.chance)
         if clause.word in _SINGLE and clause.word in seen:
             scope.note("E0115", f"a second '{clause.word}' clause", clause.span)
         seen.add(clause.word)
@@ -266,11 +354,14 @@ def _dimension(
     return -1
 
 
-def _refuse_beside_rows(definition: Definition, learned: Sequence[Learned], scope: Scope) -> None:
+def _refuse_beside_rows(
+    definition: Definition, learned: Sequence[Learned], marked: bool, scope: Scope
+) -> None:
     """What cannot stand beside row reductions yet."""
     beside = {
         "learnable parameters": bool(learned),
         "several outputs": definition.body.kind == "tuple",
+        "derivatives of one's own and draws": marked,
         "tensors that hold several": bool(definition.clause("packed") or definition.clause("concat")),
     }
     for what, found in beside.items():
@@ -309,6 +400,7 @@ def _signature(definition: Definition, scope: Scope) -> tuple[tuple[Parameter, .
             default = _constant(parameter.default, bare)
             scope.errors.extend(bare.errors)
         _declare(parameter.name, Symbol(parameter.name.text), scope)
+        scope.fixed |= {parameter.name.text}
         parameters.append(Parameter(parameter.name.text, default))
     required_after = [
         later
@@ -337,11 +429,14 @@ def _constant(term: Term, scope: Scope) -> Fraction | None:
 
 def _bind(clause: Clause, scope: Scope) -> None:
     assert clause.name is not None
-    if clause.chance is not None:
-        scope.silent |= {clause.name.text}
-        return
+    scope.training = clause.chance is not None
     value = translate(clause.terms[0], scope)
+    scope.training = False
     fine = check_sort(clause.terms[0], value, "r", scope)
+    if clause.chance is not None:
+        other = translate(clause.terms[1], scope)
+        fine = check_sort(clause.terms[1], other, "r", scope) and fine
+        value = Apply("mode", value, other) if fine and value is not None and other is not None else None
     scope.upcoming -= {clause.name.text}
     if not fine or value is None:
         scope.silent |= {clause.name.text}
@@ -447,8 +542,16 @@ def _accuracy(definition: Definition) -> Bound:
 def _formula(definition: Definition) -> str:
     lines = [show_term(definition.body)]
     lines += [
-        f"with {clause.name.text} = {show_term(clause.terms[0])}"
-        for clause in definition.clause("with")
-        if clause.name
+        f"with {clause.name.text} = {_bound(clause)}" for clause in definition.clause("with") if clause.name
+    ]
+    lines += [
+        f"gradient {clause.name.text + ' ' if clause.name else ''}= {show_term(clause.terms[0])}"
+        for clause in definition.clause("gradient")
     ]
     return "\n".join(lines)
+
+
+def _bound(clause: Clause) -> str:
+    """What a `with` says: one expression, or one for training and one for evaluation."""
+    shown = [show_term(term) for term in clause.terms]
+    return " in training, ".join(shown) + (" in eval" if clause.chance is not None else "")

@@ -43,12 +43,21 @@ def offsets(i, columns, row, column, strided: tl.constexpr):
 class Output:
     """One output in torch operations: its value, its derivatives by each input, and its second ones.
 
-    `curvatures` has those by the places of two inputs, as far as they are not zero.
+    `curvatures` has those by the places of two inputs, as far as they are not zero: the derivative by the
+    first, differentiated by the second. They are `symmetric` but where a definition gives a derivative of its
+    own.
     """
 
     value: Formula
     slopes: tuple[Formula, ...]
     curvatures: Mapping[tuple[int, int], Formula]
+    symmetric: bool = True
+
+    @property
+    def every_curvature(self) -> dict[tuple[int, int], Formula]:
+        """The second derivatives by any two inputs."""
+        mirrored = {(b, a): f for (a, b), f in self.curvatures.items()} if self.symmetric else {}
+        return {**mirrored, **self.curvatures}
 
 
 class JointOperator:
@@ -59,7 +68,8 @@ class JointOperator:
     Accepts float16, bfloat16, float32 and float64 in any layout of strides, in shapes that broadcast. Raises
     TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and
     RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all values and all
-    gradients, `outputs` the same in torch operations.
+    gradients, `outputs` the same in torch operations. With `own_derivative` derivatives are not those of the
+    values.
     """
 
     def __init__(
@@ -68,6 +78,7 @@ class JointOperator:
         *,
         kernels: tuple[Any, Any],
         outputs: tuple[Output, ...],
+        own_derivative: bool = False,
         parameters: int = 0,
         version: str = "",
     ) -> None:
@@ -75,10 +86,9 @@ class JointOperator:
         self.inputs = len(outputs[0].slopes)
         self.outputs = outputs
         self.parameters = parameters
+        self._own_derivative = own_derivative
         self._kernels = kernels
-        self._curvatures = [
-            {**each.curvatures, **{(b, a): f for (a, b), f in each.curvatures.items()}} for each in outputs
-        ]
+        self._curvatures = [each.every_curvature for each in outputs]
         self._interpreted = not Launcher(kernels[0]).jitted
         self._launchers: dict[tuple[Any, ...], Launcher] = {}
         self._traced = _traced_function(name, outputs)
@@ -220,9 +230,11 @@ class JointOperator:
         elif _runtime._compile_mode == "kernel":
             return self._several(self.value(*inputs, *parameters))
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if traceable:
             return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
+        if self._own_derivative and _transforms_active():
+            raise _own_derivative_refused(self.name)
         wide = tuple(_widened(x) for x in inputs)
         return tuple(each.value(*wide, *parameters).to(_narrowest(inputs)) for each in self.outputs)
 
@@ -362,10 +374,12 @@ class JointOperator:
         return [torch.empty_like(like, dtype=x.dtype) for x, want in zip(inputs, wanted, strict=True) if want]
 
     def curvature(
-        self, place: int, wanted: tuple[bool, ...], parameters: Parameters, tensors: Tensors
+        self, place: int, by: bool, wanted: tuple[bool, ...], parameters: Parameters, tensors: Tensors
     ) -> Tensor:
         """The derivative by the input at `place` of gradients times outer gradients, summed.
 
+        With `by` it is that of the wanted derivatives; otherwise the derivative by that input is
+        differentiated by the wanted ones.
         `tensors` are the gradients, one for each output, the outer gradients, one for each wanted input, and
         the inputs.
         """
@@ -373,14 +387,15 @@ class JointOperator:
         grads, outers, inputs = tensors[:count], tensors[count : -self.inputs], tensors[-self.inputs :]
         wide = tuple(map(_widened, inputs))
         places = [i for i, want in enumerate(wanted) if want]
+        pairs = [(other, place) if by else (place, other) for other in places]
         terms = [
             _widened(grad) * _sum_of(within)
             for grad, curvatures in zip(grads, self._curvatures, strict=True)
             if (
                 within := [
-                    _widened(outer) * curvatures[place, other](*wide, *parameters)
-                    for outer, other in zip(outers, places, strict=True)
-                    if (place, other) in curvatures
+                    _widened(outer) * curvatures[pair](*wide, *parameters)
+                    for outer, pair in zip(outers, pairs, strict=True)
+                    if pair in curvatures
                 ]
             )
         ]
@@ -421,6 +436,12 @@ class JointOperator:
         if launcher is None:
             launcher = self._launchers[key] = Launcher(kernel)
         launcher(tensors, (*parameters, *walk, strided, spread, *choices))
+
+
+def _own_derivative_refused(name: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"{name}: torch.compile takes its own derivative inside one torch.func.grad alone"
+    )
 
 
 def _walk(like: Tensor, tensors: Tensors, scattered: bool) -> tuple[int, ...] | None:
@@ -584,8 +605,9 @@ class _Slopes(Function):
             )
             for number, (grad, need) in enumerate(zip(grads, needed[:count], strict=True))
         ]
+        tensors = (*grads, *outers, *inputs)
         by_inputs = [
-            _Curvature.apply(operator, parameters, wanted, place, *grads, *outers, *inputs) if need else None
+            _Curvature.apply(operator, parameters, wanted, place, True, *tensors) if need else None
             for place, need in enumerate(needed[count:])
         ]
         return None, None, None, *by_grads, *by_inputs
@@ -601,10 +623,10 @@ class _Slopes(Function):
         ]
         found = slopes_of(operator, parameters, wanted, *along[:count], *inputs)
         places = [place for place, want in enumerate(wanted) if want]
-        # Second derivatives are symmetric: what comes from all inputs to one goes from that one to all.
         every = (True,) * operator.inputs
         return tuple(
-            term + _Curvature.apply(operator, parameters, every, place, *grads, *along[count:], *inputs)
+            term
+            + _Curvature.apply(operator, parameters, every, place, False, *grads, *along[count:], *inputs)
             for term, place in zip(found, places, strict=True)
         )
 
@@ -651,9 +673,10 @@ class _Curvature(Function):
         parameters: Parameters,
         wanted: tuple[bool, ...],
         place: int,
+        by: bool,
         *tensors: Tensor,
     ) -> Tensor:
-        return operator.curvature(place, wanted, parameters, tensors)
+        return operator.curvature(place, by, wanted, parameters, tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -669,10 +692,17 @@ class _Curvature(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, operator: Any, parameters: Any, wanted: Any, place: int, *tensors: Tensor
+        info: Any,
+        in_dims: Any,
+        operator: Any,
+        parameters: Any,
+        wanted: Any,
+        place: int,
+        by: bool,
+        *tensors: Tensor,
     ) -> tuple[Tensor, int]:
-        tensors = tuple(_batch_first(info.batch_size, in_dims[4:], tensors))
-        return _Curvature.apply(operator, parameters, wanted, place, *tensors), 0
+        tensors = tuple(_batch_first(info.batch_size, in_dims[5:], tensors))
+        return _Curvature.apply(operator, parameters, wanted, place, by, *tensors), 0
 
 
 def _traced_function(name: str, outputs: tuple[Output, ...]) -> Any:

@@ -16,6 +16,7 @@ from dsl.program import JointProgram, Program, RowProgram
 from dsl.targets import package
 
 SUPPORT = (
+    "_chance.py",
     "_epilogue.py",
     "_joint.py",
     "_launch.py",
@@ -42,7 +43,7 @@ def render(
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import joint, layout, learned, rows
+    from dsl.targets import chance, joint, layout, learned, rows
 
     if isinstance(program, RowProgram):
         return rows.module(activation, program, digest)
@@ -50,6 +51,8 @@ def render(
         if activation.learned:
             return learned.module(activation, program, digest)
         return joint.module(activation, program, digest, accuracy)
+    if program.training is not None:
+        return chance.module(activation, program, program.training, digest, accuracy)
     return layout.module(activation, program, digest, accuracy)
 
 

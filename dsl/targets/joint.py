@@ -7,10 +7,10 @@ of provenance. What it shares with the modules of one input is in `layout`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations_with_replacement
 
 from dsl import report
 from dsl.activation import Activation
+from dsl.forms import is_symmetric
 from dsl.program import Function, JointProgram
 from dsl.targets import eager, layout, triton
 
@@ -103,7 +103,7 @@ def _prefixes(activation: Activation) -> list[str]:
 def _parts(activation: Activation) -> list[str]:
     """What each input is called in the names of functions, which have to differ."""
     inputs = list(activation.inputs)
-    pairs = ["_".join(pair) for pair in combinations_with_replacement(inputs, 2)]
+    pairs = [f"{inputs[a]}_{inputs[b]}" for a, b in activation.pairs]
     return inputs if len(set(pairs)) == len(pairs) else [f"x{i}" for i, _ in enumerate(inputs)]
 
 
@@ -159,14 +159,16 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         f"    kernels=({private}_kernel, {private}_grad_kernel),",
         "    outputs=(",
     ]
+    symmetric = "" if is_symmetric(activation.whole) else ", symmetric=False"
     for output, prefix in zip(program.outputs, _prefixes(activation), strict=True):
         slopes = "".join(f"{prefix}_formula_by_{part}, " for part in parts)
         curvatures = "".join(
             f"({a}, {b}): {prefix}_curvature_{parts[a]}_{parts[b]}, " for a, b in output.curvatures
         )
-        lines.append(f"        _joint.Output({prefix}_formula, ({slopes}), {{{curvatures}}}),")
+        lines.append(f"        _joint.Output({prefix}_formula, ({slopes}), {{{curvatures}}}{symmetric}),")
     lines += [
         "    ),",
+        *(["    own_derivative=True,"] if activation.own_derivative else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",
