@@ -277,11 +277,13 @@ def _compared_jointly(activation: Activation, kind: str, dtype: str, samples: in
     for sweep in joint.sweeps(activation.inputs, root):
         swept = activation.inputs.index(sweep.name)
         point = sweep.point(activation.inputs, 0.0)
-        makers = {
+        makers: dict[str, Function] = {
             by: interpret.joint(activation.name, by, where, dtype, point, swept, given)
             for by in certificates.MAKERS
         }
         known = truth(root, sweep.name, dtype, {**setting, **sweep.others}, samples)
+        if not sweep.first:
+            makers = {by: joint.finite(function, known) for by, function in makers.items()}
         for row in _rows(activation, kind, dtype, known, makers, ""):
             failed = (
                 f"{sweep.name} varied, {certificates.show_parameters(sweep.others)}" if row.failed else ""
