@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := .venv-plugins
-CODE := dsl tests benchmarks examples generated
+CODE := dsl tests benchmarks examples generated docs
 WORKERS ?= 2
 MODELNEW := --style modelnew --only conv_mish_bn --only softsign -o generated/modelnew
 
@@ -49,6 +49,9 @@ $(PLUGINS)/.installed: tests/plugins/requirements.txt requirements.lock
 	$(PLUGINS)/bin/python -m pip install -qq --disable-pip-version-check -r tests/plugins/requirements.txt
 	@touch $@
 
+docs: setup ## Make the site of docs/ in build/docs/, its notebook run; a warning is an error.
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
 lint: setup ## Check style, formatting, types and layers.
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/black --quiet --check --diff $(CODE)
@@ -69,4 +72,4 @@ clean: ## Remove what the others made, the environment included.
 	rm -rf .venv $(PLUGINS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup build demo test plugins lint format lock clean
+.PHONY: help setup build demo test plugins docs lint format lock clean

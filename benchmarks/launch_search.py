@@ -25,7 +25,7 @@ from triton.testing import do_bench
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dsl.bench.run import as_json, environment, load  # noqa: E402 - from the folder above
+from dsl.bench.run import as_json, environment, kept, load  # noqa: E402 - from the folder above
 from dsl.inspect import KINDS, activations, kernel  # noqa: E402
 
 TILES = (512, 1024, 2048, 4096, 8192)
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"one launch for all of {dtype}: " + "; ".join(single_choices(rows, dtype)))
     if given.json:
         found = {
-            "command": f"python benchmarks/launch_search.py {' '.join(arguments)}",
+            "command": f"python benchmarks/launch_search.py {kept(arguments)}",
             "environment": environment(torch.device("cuda")),
             "elements": given.elements,
             "seconds": time.monotonic() - began,

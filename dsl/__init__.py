@@ -4,6 +4,7 @@
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ _PLACES = {"Replacement": "dsl.swap", "compile": "dsl.runtime", "replace": "dsl.
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'dsl' has no attribute {name!r}")
+    for needed in ("torch", "triton"):
+        if find_spec(needed) is None:
+            message = f"dsl.{name} needs {needed}, which is not installed: pip install 'dslgen[torch]'"
+            raise ModuleNotFoundError(message, name=needed)
     value = globals()[name] = getattr(import_module(_PLACES[name]), name)
     return value
 

@@ -5,12 +5,14 @@ In: nothing (plain data). Out: `Activation`, the value that every later stage st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations_with_replacement
+from typing import Literal
 
-from dsl.expr import Expr
+from dsl.expr import Expr, Symbol, substitute
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,20 @@ class Parameter:
 
     name: str
     default: Fraction | None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A learnable parameter: a tensor at a call, an `nn.Parameter` of the module.
+
+    It is a `scalar`, a `vector`, or has a value for each `channel`. `entries` are the names that its values have
+    in the body, as `a[0]` in a vector; `default` their initial values, one for each.
+    """
+
+    name: str
+    kind: Literal["scalar", "channel", "vector"]
+    entries: tuple[str, ...]
+    default: tuple[Fraction, ...] | None
 
 
 @dataclass(frozen=True)
@@ -37,12 +53,18 @@ class Bound:
     backward: Fraction | None = None
 
 
+Layout = Literal["", "halves", "interleaved"]
+"""How one tensor holds several: one after the other, or in turns; empty where none does."""
+
+
 @dataclass(frozen=True)
 class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
-    `body` is over `Symbol`s of inputs and parameters only. `names` says which subexpressions the author (or
-    the definition that was called) gave a name, in order; the generated code uses these names.
+    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only; `others` are the outputs
+    beside it. `packed` says how a tensor may hold all inputs, `concat` how one holds all outputs. `names` says
+    which subexpressions the author (or the definition that was called) gave a name, in order; the generated
+    code uses these names.
     """
 
     name: str
@@ -58,24 +80,87 @@ class Activation:
     requires: tuple[Expr, ...] = ()
     accuracy: Bound = Bound()
     aliases: tuple[str, ...] = ()
+    others: tuple[Expr, ...] = ()
+    packed: Layout = ""
+    concat: Layout = ""
     path: str = ""
+    learned: tuple[Learned, ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What derivatives are taken by: the inputs, and the entries of learnable parameters."""
+        return (*self.inputs, *(entry for each in self.learned for entry in each.entries))
+
+    @property
+    def settable(self) -> tuple[Learned | Parameter, ...]:
+        """All parameters, the learnable ones first."""
+        return (*self.learned, *self.parameters)
+
+    @property
+    def channelled(self) -> bool:
+        """Whether a learnable parameter has a value for each channel."""
+        return any(each.kind == "channel" for each in self.learned)
+
+    @property
+    def outputs(self) -> tuple[Expr, ...]:
+        """All outputs, of which most activations have one."""
+        return (self.body, *self.others)
 
     @property
     def joint(self) -> bool:
-        """Whether there are several inputs."""
-        return len(self.inputs) > 1
+        """Whether there are several inputs or several outputs."""
+        return len(self.inputs) > 1 or bool(self.others)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the value and its derivatives are called where the compiler's stages are shown."""
-        if not self.joint:
+        if len(self.variables) == 1 and not self.others:
             return "value", "gradient", "curvature"
-        first = [f"gradient_{name}" for name in self.inputs]
-        second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(self.inputs, 2)]
-        return "value", *first, *second
+        parts = [re.sub(r"\W+", "_", name).strip("_") for name in self.variables]
+        first = [f"gradient_{part}" for part in parts]
+        second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(parts, 2)]
+        one = ("value", *first, *second)
+        if not self.others:
+            return one
+        return tuple(f"{label}_{number}" for number, _ in enumerate(self.outputs, 1) for label in one)
 
     @property
     def input(self) -> str:
         """The input of an activation that has one."""
         (name,) = self.inputs
         return name
+
+
+def as_numbers(activation: Activation) -> Activation:
+    """The activation with a plain parameter in the place of each value of a learnable one.
+
+    Values of a vector `a` are called `a_0`, `a_1` and so on, with an underscore more where that is taken.
+    """
+    taken = {*activation.inputs, *(each.name for each in activation.parameters)}
+    names: dict[Expr, Expr] = {}
+    values = known_defaults(activation)
+    parameters = []
+    for entry in activation.variables[len(activation.inputs) :]:
+        name = re.sub(r"\W+", "_", entry).strip("_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[Symbol(entry)] = Symbol(name)
+        parameters.append(Parameter(name, values.get(entry)))
+    return replace(
+        activation,
+        learned=(),
+        parameters=(*parameters, *activation.parameters),
+        body=substitute(activation.body, names),
+        names={substitute(node, names): name for node, name in activation.names.items()},
+        requires=tuple(substitute(each, names) for each in activation.requires),
+        domain=None if activation.domain is None else substitute(activation.domain, names),
+    )
+
+
+def known_defaults(activation: Activation) -> dict[str, Fraction]:
+    """The defaults of parameters and the initial values of learnable ones, of those that have any."""
+    found = {each.name: each.default for each in activation.parameters if each.default is not None}
+    for learned in activation.learned:
+        found |= dict(zip(learned.entries, learned.default or (), strict=False))
+    return found

@@ -6,10 +6,8 @@ them gives, as they come. Compiling happens here; torch and Triton run in proces
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -18,12 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dsl import certificate as certificates
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.build import BuildError, code_digest
 from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
 from dsl.errors import SpecErrors
 from dsl.files import read_text, write_atomic
-from dsl.settings import Setting, settings
+from dsl.parallel import ending, interrupts_kept
+from dsl.settings import Setting, measured_settings, settings
 
 Function = Callable[[Any], Any]
 """Arrays to arrays."""
@@ -45,7 +44,7 @@ class Job:
 
     def certificate(self, samples: int, rows: Sequence[Row]) -> Certificate:
         """The certificate that rows make."""
-        measured_at = certificates.show_settings(settings(self.activation))
+        measured_at = certificates.show_settings(measured_settings(self.activation))
         return Certificate(self.activation.name, self.digest, samples, measured_at, tuple(rows))
 
 
@@ -107,7 +106,7 @@ def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
     Raises `BuildError` for one whose `require` clauses no values were found to keep.
     """
     for each in activations:
-        if not settings(each):
+        if not settings(as_numbers(each)):
             raise BuildError(
                 f"{each.path}: '{each.name}' cannot be certified: no parameters were found that "
                 "`require` allows; give them defaults"
@@ -116,11 +115,11 @@ def jobs(activations: Sequence[Activation]) -> tuple[Job, ...]:
 
 
 def _job(activation: Activation) -> Job:
-    from dsl.pipeline import compile_activation
+    from dsl.pipeline import stages
     from dsl.targets import render
 
     try:
-        program = compile_activation(activation).program
+        program = stages(activation).program
         return Job(activation, render(activation, program), code_digest(activation, program))
     except SpecErrors:
         raise
@@ -129,6 +128,15 @@ def _job(activation: Activation) -> Job:
             f"{activation.path}: '{activation.name}' could not be compiled ({type(error).__name__}: {error})"
         )
         raise BuildError(message) from error
+
+
+def _kinds(activation: Activation) -> tuple[str, ...]:
+    """What is measured of an activation."""
+    if not activation.joint:
+        return KINDS
+    from dsl.certify.joint import kinds
+
+    return kinds(activation)
 
 
 def is_current(job: Job, held: Mapping[str, Certificate], samples: int = 0) -> bool:
@@ -154,17 +162,18 @@ def measure(todo: Sequence[Job], specs: Sequence[Path], samples: int, processes:
     require_tools()
     rows: dict[str, list[Row]] = {job.activation.name: [] for job in todo}
     by_name = {job.activation.name: job for job in todo}
-    pieces = len(DTYPES) * len(KINDS)
-    with TemporaryDirectory() as folder, _pool(Path(folder), todo, specs, processes) as pool:
-        pending = {
-            pool.submit(_measure, name, kind, dtype, samples): (name, kind, dtype)
-            for name in by_name
-            for dtype in DTYPES
-            for kind in KINDS
-        }
+    with TemporaryDirectory() as folder, ending(_pool(Path(folder), todo, specs, processes)) as pool:
+        with interrupts_kept():
+            pending = {
+                pool.submit(_measure, name, kind, dtype, samples): (name, kind, dtype)
+                for name, job in by_name.items()
+                for dtype in DTYPES
+                for kind in _kinds(job.activation)
+            }
         for done, future in enumerate(as_completed(pending), 1):
             name, kind, dtype = pending[future]
             rows[name] += _result(future)
+            pieces = len(DTYPES) * len(_kinds(by_name[name].activation))
             whole = len(rows[name]) == pieces * len(certificates.MAKERS)
             yield Progress(
                 done,
@@ -179,23 +188,10 @@ def _result(future: Future[tuple[Row, ...]]) -> tuple[Row, ...]:
     return future.result()
 
 
-@contextmanager
-def _pool(
-    folder: Path, todo: Sequence[Job], specs: Sequence[Path], processes: int
-) -> Iterator[ProcessPoolExecutor]:
+def _pool(folder: Path, todo: Sequence[Job], specs: Sequence[Path], processes: int) -> ProcessPoolExecutor:
     write_package(folder / PACKAGE, todo)
     paths = tuple(str(path.absolute()) for path in specs)
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (str(folder), paths))
-    try:
-        yield pool
-    except BaseException:
-        workers = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return ProcessPoolExecutor(processes, get_context("spawn"), _start, (str(folder), paths))
 
 
 def write_package(folder: Path, todo: Sequence[Job]) -> None:
@@ -218,7 +214,6 @@ def _start(folder: str, specs: tuple[str, ...]) -> None:
     from dsl import interpret
     from dsl.project import read_project
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends quietly with the command
     interpret.start(folder, PACKAGE)
     project = read_project([Path(path) for path in specs])
     _activations.update({activation.name: activation for activation in project.activations})
@@ -230,6 +225,10 @@ def _measure(name: str, kind: str, dtype: str, samples: int) -> tuple[Row, ...]:
 
     activation = _activations[name]
     rows: dict[str, Row] = {}
+    if activation.joint:
+        for row in _compared_jointly(activation, kind, dtype, samples):
+            rows[row.by] = _worse(rows[row.by], row) if row.by in rows else row
+        return tuple(rows.values())
     for number, setting in enumerate(settings(activation)):
         given = {key: float(value) for key, value in setting.items()}
         makers = {
@@ -256,13 +255,54 @@ def _compared(
     shown: str,
 ) -> Iterator[Row]:
     """A row for each maker, at one setting; `shown` is empty for the first."""
-    from dsl.certify import around_worst, truth
-    from dsl.certify import measure as compare
+    from dsl.certify import truth
     from dsl.pipeline import derive
 
     root = activation.body if kind == "value" else derive(activation)[1]
     count = samples // OTHER_SETTINGS if shown else samples
     known = truth(root, activation.input, dtype, setting, count, every=not shown)
+    yield from _rows(activation, kind, dtype, known, makers, shown)
+
+
+def _compared_jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
+    """A row for each maker and each sweep of one input, at the first setting of the parameters."""
+    from dsl import interpret
+    from dsl.certify import joint, truth
+    from dsl.pipeline import derive_joint
+
+    (setting,) = measured_settings(activation)
+    root = derive_joint(activation)[activation.labels.index(kind)]
+    where = joint.place(activation, kind)
+    given = {key: float(value) for key, value in setting.items()}
+    for sweep in joint.sweeps(activation.inputs, root):
+        swept = activation.inputs.index(sweep.name)
+        point = sweep.point(activation.inputs, 0.0)
+        makers = {
+            by: interpret.joint(activation.name, by, where, dtype, point, swept, given)
+            for by in certificates.MAKERS
+        }
+        known = truth(root, sweep.name, dtype, {**setting, **sweep.others}, samples)
+        for row in _rows(activation, kind, dtype, known, makers, ""):
+            failed = (
+                f"{sweep.name} varied, {certificates.show_parameters(sweep.others)}" if row.failed else ""
+            )
+            yield replace(
+                row, point=sweep.point(activation.inputs, row.worst_input), parameters=failed.rstrip(", ")
+            )
+
+
+def _rows(
+    activation: Activation,
+    kind: str,
+    dtype: str,
+    known: Any,
+    makers: Mapping[str, Function],
+    shown: str,
+) -> Iterator[Row]:
+    """A row for each maker against a truth."""
+    from dsl.certify import around_worst
+    from dsl.certify import measure as compare
+
     allowed = certificates.bound(activation.accuracy, dtype, kind)
     for by, function in makers.items():
         found = compare(function, known)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -39,7 +41,7 @@ HALF_EPSILON = {"float32": "2**-24", "float64": "2**-53", "float16": "2**-11", "
 FORMAT = 1
 """The version of the lock file's layout."""
 NOT_CERTIFIED = "Not certified: run `dslgen certify`."
-JOINT_NOT_CERTIFIED = "Not certified: errors are measured for activations of one input."
+LEARNED_NOT_CERTIFIED = "Not certified: errors are measured for activations without learnable parameters."
 
 
 class LockError(Exception):
@@ -56,7 +58,9 @@ class Row:
 
     As in `dsl.certify.Measurement`. `failure` is the first NaN or infinity in a wrong place, as input,
     computed and exact value; `interval` is where the errors around the worst one broke the bound that stood
-    when they were measured. `parameters` is the setting of the worst error, if that is not the defaults.
+    when they were measured. `parameters` is the setting of the worst error, if that is not the defaults. Of
+    several inputs, `point` has all where the error is worst. The kinds are then "value" and "gradient_NAME"
+    for each input, and of several outputs they end in the output's number.
     """
 
     by: str
@@ -75,6 +79,7 @@ class Row:
     failure: tuple[float, ...] | None = None
     interval: tuple[float, ...] | None = None
     parameters: str = ""
+    point: tuple[float, ...] | None = None
 
     @property
     def tries(self) -> str:
@@ -95,6 +100,28 @@ class Certificate:
     def row(self, by: str, dtype: str, kind: str) -> Row | None:
         """One of the rows."""
         return next((row for row in self.rows if (row.by, row.dtype, row.kind) == (by, dtype, kind)), None)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its rows, in their order."""
+        return tuple(dict.fromkeys(row.kind for row in sorted(self.rows, key=_order)))
+
+    def worst(self, by: str, dtype: str, side: str) -> Row | None:
+        """The worst of the values' rows or of the gradients'."""
+        rows = [row for row in self.rows if (row.by, row.dtype, _side(row.kind)) == (by, dtype, side)]
+        return max(rows, key=lambda row: (row.failed > 0, row.worst_ulp), default=None)
+
+    def __str__(self) -> str:
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<pre>{escape(table(self))}</pre>"
+
+
+def _side(kind: str) -> str:
+    """Of which of `KINDS` a kind is."""
+    return next(side for side in KINDS if kind.startswith(side))
 
 
 def show_parameters(values: Mapping[str, Fraction]) -> str:
@@ -183,8 +210,11 @@ def read_lock(path: Path) -> dict[str, Certificate]:
         ) from None
 
 
-def _order(row: Row) -> tuple[int, int, int]:
-    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), KINDS.index(row.kind)
+def _order(row: Row) -> tuple[int, int, str, int, str]:
+    output = re.search(r"\d*$", row.kind)
+    number = output[0] if output else ""
+    side = KINDS.index(_side(row.kind))
+    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), number, side, row.kind
 
 
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Row)}
@@ -221,22 +251,39 @@ def _decode(key: str, value: Any) -> Any:
 def accuracy(certificate: Certificate) -> str:
     """A certificate as plain text, for the header of a generated module."""
     lines = ["The worst errors found against exact values, in ulps (found, not proved):", ""]
-    widths = (12, 10, 28)
+    labels = {kind: _label(kind) for kind in certificate.kinds}
+    widths = (max(12, *(len(label) + 2 for label in labels.values())), 10, 28)
     head = ("", "", *MAKERS.values())
     lines.append(_line(head, widths))
     for dtype in DTYPES:
-        for kind in KINDS:
+        for kind, label in labels.items():
             found = [certificate.row(by, dtype, kind) for by in MAKERS]
             cells = ["" if row is None else _worst(row) for row in found]
-            label = "derivative" if kind == "gradient" else kind
             lines.append(_line((label, dtype, *cells), widths))
     lines.append("")
     lines += _notes(certificate)
     return "\n".join(lines)
 
 
+def _label(kind: str) -> str:
+    """What a kind is called in a header.
+
+    >>> [_label(kind) for kind in ("value", "gradient", "gradient_gate", "value_2")]
+    ['value', 'derivative', 'by gate', 'value 2']
+    """
+    if kind == "gradient":
+        return "derivative"
+    return kind.replace("gradient_", "by ").replace("value_", "value ")
+
+
 def _worst(row: Row) -> str:
-    return f"{_ulps(row.worst_ulp)} at {_short(row.worst_input)}{'*' if row.parameters else ''}"
+    return f"{_ulps(row.worst_ulp)} at {_place(row)}{'*' if row.parameters else ''}"
+
+
+def _place(row: Row) -> str:
+    if row.point is None:
+        return _short(row.worst_input)
+    return f"({', '.join(map(_short, row.point))})"
 
 
 def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
@@ -246,7 +293,10 @@ def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
 
 def _notes(certificate: Certificate) -> Iterator[str]:
     sampled = [row.tried for row in certificate.rows if not row.exhaustive]
-    if sampled:
+    if any(row.point is not None and len(row.point) > 1 for row in certificate.rows):
+        yield "Tried: every 16-bit value of each input, and at least"
+        yield f"  {min(sampled):,} of the other types and a search, against a few values of the others."
+    elif sampled:
         count = f"at least {min(sampled):,} inputs of the other types"
         yield f"Tried: every 16-bit input; {count}, and a search around the worst."
     else:
@@ -256,7 +306,7 @@ def _notes(certificate: Certificate) -> Iterator[str]:
         yield fill(f"With {certificate.parameters}{starred}.", 100, subsequent_indent="  ")
     for row in certificate.rows:
         if row.by == "kernel" and row.dtype == "float32" and row.near_roots:
-            what = "derivative" if row.kind == "gradient" else "value"
+            what = _label(row.kind).replace("by ", "derivative by ")
             yield (
                 f"Beside a root of the {what} that float32 does not have: {_ulps(row.near_roots)} * "
                 f"{HALF_EPSILON[row.dtype]}, absolute."
@@ -270,7 +320,10 @@ def _notes(certificate: Certificate) -> Iterator[str]:
 def table(certificate: Certificate) -> str:
     """A certificate as a table for a terminal: a line per row."""
     lines = []
-    for row in sorted(certificate.rows, key=_order):
+    width = max(10, *(len(kind) + 1 for kind in certificate.kinds))
+    places = [f"{_ulps(row.worst_ulp)} ulp at {_place(row)}" for row in sorted(certificate.rows, key=_order)]
+    wide = max(30, *(len(place) + 2 for place in places))
+    for row, place in zip(sorted(certificate.rows, key=_order), places, strict=True):
         extra = [
             f"{count:,} {what}"
             for count, what in (
@@ -285,8 +338,7 @@ def table(certificate: Certificate) -> str:
             extra.insert(0, f"with {row.parameters}")
         if row.near_roots:
             extra.insert(0, f"near roots {_ulps(row.near_roots)} * {HALF_EPSILON[row.dtype]}")
-        place = f"{_ulps(row.worst_ulp)} ulp at {_short(row.worst_input)}"
-        text = f"  {row.by:8}{row.dtype:10}{row.kind:10}{place:30}{'; '.join([row.tries, *extra])}"
+        text = f"  {row.by:8}{row.dtype:10}{row.kind:{width}}{place:{wide}}{'; '.join([row.tries, *extra])}"
         lines.append(text)
     given = f" ({certificate.parameters})" if certificate.parameters else ""
     return "\n".join([f"{certificate.name}{given}", *lines])
@@ -300,7 +352,7 @@ def summary(held: Iterable[Certificate]) -> str:
         _line(("value / derivative, ulp", *(dtype for _, dtype in columns)), _SUMMARY),
     ]
     for each in held:
-        cells = [_pair([each.row(by, dtype, kind) for kind in KINDS]) for by, dtype in columns]
+        cells = [_pair([each.worst(by, dtype, side) for side in KINDS]) for by, dtype in columns]
         lines.append(_line((each.name, *cells), _SUMMARY))
     return "\n".join(lines)
 
@@ -337,8 +389,8 @@ def bound(accuracy: Bound, dtype: str, kind: str) -> float:
     >>> bound(loose, "float32", "value"), bound(loose, "float16", "value")
     (40.0, 0.55)
     """
-    usual = DEFAULT_BOUNDS[dtype][KINDS.index(kind)]
-    given = accuracy.forward if kind == "value" else accuracy.backward
+    usual = DEFAULT_BOUNDS[dtype][KINDS.index(_side(kind))]
+    given = accuracy.forward if _side(kind) == "value" else accuracy.backward
     if given is None:
         return usual
     return float(given) if dtype in ("float32", "float64") else min(usual, float(given))
@@ -350,7 +402,7 @@ def near_bound(accuracy: Bound, dtype: str, kind: str) -> float:
     >>> near_bound(Bound(None, Fraction(9)), "float32", "gradient")
     9.0
     """
-    given = accuracy.forward if kind == "value" else accuracy.backward
+    given = accuracy.forward if _side(kind) == "value" else accuracy.backward
     usual = NEAR_ROOTS[dtype]
     return max(usual, float(given)) if given is not None and dtype in ("float32", "float64") else usual
 
@@ -375,7 +427,8 @@ def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
         low, high = row.interval or (row.worst_input,) * 2
         around = f"; the bound is broken between {low:.9g} and {high:.9g}" if low < high else ""
         given = f" with {row.parameters}" if row.parameters else ""
-        yield f"{what}: {_ulps(row.worst_ulp)} ulp at {row.worst_input!r}{given}, bound {allowed:g}{around}"
+        place = f"{row.point or row.worst_input!r}{given}"
+        yield f"{what}: {_ulps(row.worst_ulp)} ulp at {place}, bound {allowed:g}{around}"
     near = near_bound(accuracy, row.dtype, row.kind)
     if row.near_roots is not None and row.near_roots > near:
         unit = HALF_EPSILON[row.dtype]

@@ -189,18 +189,24 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     """Measure what the lock file does not hold, at the parameters' defaults, and hold all to the bounds."""
     from dsl import assess
     from dsl.certificate import summary, table
+    from dsl.progress import Progress
 
-    activations = _of_one_input(_project(paths).checked().activations, "certified")
+    activations = _without_learned(_project(paths).checked().activations, "certified")
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
     missing = [job for job in wanted if not assess.is_current(job, lock.held, samples or 0)]
     if not check:
-        for step in assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs):
-            if sys.stderr.isatty():
-                click.echo(
-                    f"\r\033[K[{step.done}/{step.total}] {step.label}", err=True, nl=step.done == step.total
-                )
+        steps = assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs)
+        try:
+            with Progress() as progress:
+                for step in steps:
+                    progress.show(step.done, step.total, step.label)
+        except KeyboardInterrupt:
+            done = sum(assess.is_current(job, lock.held, samples or 0) for job in missing)
+            raise KeyboardInterrupt(
+                f"{done} of {len(missing)} certified, which {config.lock} keeps; run it again to go on"
+            ) from None
     current = [lock.held[job.activation.name] for job in wanted if assess.is_current(job, lock.held)]
     click.echo("\n\n".join(map(table, current)) if paths else summary(current))
     if check and missing:
@@ -226,6 +232,7 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     if re.fullmatch(r"[Ee]\d{4}", spec):
         _explain_code(spec.upper())
         return
+    _need("numpy", extra="certify")
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
@@ -294,12 +301,13 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
+    from dsl.activation import as_numbers
     from dsl.curves import CurveError, panels
     from dsl.files import write_atomic
     from dsl.plot import describe, draw
 
     try:
-        found = panels(activation, low, high, dtype)
+        found = panels(as_numbers(activation), low, high, dtype)
     except CurveError as error:
         raise click.ClickException(str(error)) from None
     write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
@@ -335,7 +343,7 @@ def bench(
     from dsl.bench.plan import write_plan
 
     config = _config()
-    cases = make_plan(_of_one_input(_project(paths).checked().activations, "timed"))
+    cases = make_plan(_of_one_output(_without_learned(_project(paths).checked().activations, "timed")))
     if plan is not None:
         write_plan(cases, plan)
         return
@@ -516,7 +524,10 @@ def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: b
             f"{error}; dslgen inspect NAME --target h200 predicts without one"
         ) from None
     found = {}
-    for activation in _of_one_input(chosen, "tuned"):
+    learned = [each.name for each in chosen if each.learned]
+    if learned:
+        click.echo(f"with learnable parameters, and therefore not tuned: {', '.join(learned)}", err=True)
+    for activation in [each for each in _of_one_input(chosen, "tuned") if not each.learned]:
         for dtype in _listed("--dtypes", dtypes, DTYPES):
             for key, result in session.results(activation.name, dtype, profiled=not blind):
                 click.echo(as_text(key, result) + "\n")
@@ -600,6 +611,19 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> 
         _finish(f"{_files(len(changed))} of {len(files)} would change; run: dslgen fmt")
 
 
+@cli.command()
+@click.option("--stdio", is_flag=True, hidden=True, help="What editors say, and the only way there is.")
+def lsp(stdio: bool) -> None:
+    """Serve an editor by the Language Server Protocol, over standard input and output.
+
+    Findings as you type with their fixes, hover, completion, definitions, symbols, formatting.
+    """
+    _need("pygls", extra="lsp")
+    from dsl.lsp import serve
+
+    serve()
+
+
 STAGES: dict[str, Callable[[Activation], str]] = {
     "parse": lambda activation: _show_parsed(activation),
     "derive": lambda activation: _show_stage(activation, "derived"),
@@ -633,39 +657,43 @@ def show(spec: str, stage: str, error_format: str) -> None:
 
 @cli.command("list")
 @_PATHS
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How they are written.",
+)
+@click.option(
+    "--into",
+    "page",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Write the table into a page, between '<!-- list -->' and '<!-- end of list -->', and that of other "
+    "frameworks' names between '<!-- names -->' and its end.",
+)
 @_ERROR_FORMAT
-def list_(paths: tuple[Path, ...], error_format: str) -> None:
-    """List definitions: name and parameters, formula, aliases, reference."""
-    from dsl.show import show_number
+def list_(paths: tuple[Path, ...], style: str, page: Path | None, error_format: str) -> None:
+    """List definitions: name and parameters, formula, errors in float32 (value / gradient), other names."""
+    from dsl import catalogue
+    from dsl.certificate import read_lock
+    from dsl.files import write_atomic
 
-    project = _project(paths).checked()
-    rows = []
-    for activation in project.activations:
-        parameters = ", ".join(
-            (
-                parameter.name
-                if parameter.default is None
-                else f"{parameter.name}={show_number(parameter.default)}"
-            )
-            for parameter in activation.parameters
-        )
-        call = f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
-        rows.append(
-            (
-                call,
-                activation.formula.replace("\n", "; "),
-                f"alias {', '.join(activation.aliases)}" if activation.aliases else "",
-                ", ".join(reference.target for reference in activation.references),
-            )
-        )
-    for model in project.models:
-        arguments = ", ".join(
-            each.name if each.default is None else f"{each.name}={each.default}" for each in model.arguments
-        )
-        rows.append((f"model {model.name}({arguments})", model.formula, "", ""))
-    widths = [min(48, max((len(row[column]) for row in rows), default=0)) for column in range(4)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    project, config = _project(paths).checked(), _config()
+    activations = project.activations
+    frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
+    found = catalogue.entries(activations, read_lock(config.lock), frameworks)
+    if page is None:
+        click.echo(catalogue.FORMATS[style](found))
+        if style == "text":
+            for model in project.models:
+                click.echo(f"model {model.signature}  {model.formula}")
+        return
+    tables = {"list": catalogue.as_markdown(found), "names": catalogue.frameworks_as_markdown(frameworks)}
+    try:
+        write_atomic(page, catalogue.into_page(page.read_text(encoding="utf-8"), tables))
+    except ValueError as error:
+        raise click.UsageError(f"--into {page}: {error}") from None
 
 
 def _show_parsed(activation: Activation) -> str:
@@ -740,8 +768,24 @@ def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Acti
     """Those of one input; the others are named on stderr, with what is not done to them."""
     joint = [each.name for each in activations if each.joint]
     if joint:
-        click.echo(f"of several inputs, and therefore not {done}: {', '.join(joint)}", err=True)
+        click.echo(f"of several inputs or outputs, and therefore not {done}: {', '.join(joint)}", err=True)
     return [each for each in activations if not each.joint]
+
+
+def _without_learned(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
+    """Those without learnable parameters; the others are named on stderr."""
+    learned = [each.name for each in activations if each.learned]
+    if learned:
+        click.echo(f"with learnable parameters, and therefore not {done}: {', '.join(learned)}", err=True)
+    return [each for each in activations if not each.learned]
+
+
+def _of_one_output(activations: Sequence[Activation]) -> Sequence[Activation]:
+    """Those that are timed; the others are named on stderr."""
+    several = [each.name for each in activations if each.others]
+    if several:
+        click.echo(f"of several outputs, and therefore not timed: {', '.join(several)}", err=True)
+    return [each for each in activations if not each.others]
 
 
 def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -813,7 +857,9 @@ def _run(arguments: Sequence[str]) -> int:
 
     try:
         return _guarded(command, _error_format(arguments))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as stop:
+        said = stop.__cause__ if isinstance(stop, click.Abort) else stop  # click makes one of the other
+        click.echo(f"dslgen: stopped{f': {said}' if said and str(said) else ''}", err=True)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_KEYS = ("specs", "out", "lock")
+_KEYS = ("specs", "out", "lock", "frameworks")
 
 
 class ConfigError(Exception):
@@ -19,11 +19,14 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """Where specs are read from, the directory of the generated package, the file of its certificates."""
+    """Where specs are read from, the directory of the generated package, the file of its certificates, and
+    that of what other frameworks call its activations.
+    """
 
     specs: tuple[Path, ...]
     out: Path
     lock: Path = Path("certificates.json")
+    frameworks: Path | None = None
 
 
 def load(start: Path) -> Config:
@@ -52,12 +55,14 @@ def _from_file(file: Path, start: Path) -> Config:
     specs = table.get("specs", ["specs"])
     if not (isinstance(specs, list) and specs and all(isinstance(spec, str) for spec in specs)):
         raise ConfigError(f"{_display(file, start)}: 'specs' in [tool.dslgen] is a list of paths")
-    places = [table.get("out", "generated"), table.get("lock", "certificates.json")]
-    for key, place in zip(("out", "lock"), places, strict=True):
+    places = {"out": "generated", "lock": "certificates.json"} | {
+        key: table[key] for key in ("out", "lock", "frameworks") if key in table
+    }
+    for key, place in places.items():
         if not (isinstance(place, str) and place):
             raise ConfigError(f"{_display(file, start)}: '{key}' in [tool.dslgen] is a path")
-    out, lock = (_display(root / place, start) for place in places)
-    return Config(tuple(_display(root / spec, start) for spec in specs), out, lock)
+    shown = {key: _display(root / place, start) for key, place in places.items()}
+    return Config(tuple(_display(root / spec, start) for spec in specs), **shown)
 
 
 def _display(path: Path, start: Path) -> Path:

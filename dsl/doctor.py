@@ -42,6 +42,7 @@ _PURPOSES = {
     "torch": "running what is built, bench, inspect",
     "certify": "certify, explain",
     "plot": "plot",
+    "lsp": "lsp",
 }
 """What an extra is for."""
 

@@ -15,15 +15,15 @@ import numpy as np
 
 from dsl import certificate as certificates
 from dsl import report
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.build import code_digest
 from dsl.certificate import Certificate
 from dsl.certify import kinks, sample
 from dsl.evaluate import Reference
 from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.ieee import evaluate
-from dsl.pipeline import Stages, compile_activation
-from dsl.program import Function, Program
+from dsl.pipeline import Stages, compile_activation, compile_learned, derive
+from dsl.program import Function, JointProgram, Program
 from dsl.settings import settings
 from dsl.show import show_activation, show_expr, show_function
 from dsl.ulp import FORMATS, Array, error_in_ulps
@@ -38,21 +38,43 @@ GAP = 40
 
 def explain(activation: Activation, certificate: Certificate | None = None, cost: str = "") -> str:
     """The derivation of an activation's program, as text; `cost` says what its kernels cost, if known."""
+    if activation.learned:
+        return _explain_learned(activation, cost)
     stages = compile_activation(activation)
     sections = (
         ("Spec", show_activation(activation)),
-        ("As it is written, in float32", "\n".join(_naive(activation, stages))),
+        ("As it is written, in float32", "\n".join(_naive(activation, stages.derived))),
         ("Rules that fired", report.rewrites(stages.program)),
         ("Polynomials and ends", "\n".join(_patches(stages))),
         ("Program", _program(stages.program)),
         *([("Cost", cost)] if cost else []),
         ("Certificate", _certified(activation, stages.program, certificate)),
     )
+    return _document(sections)
+
+
+def _document(sections: Iterable[tuple[str, str]]) -> str:
     return "\n\n".join(f"{title}\n{textwrap.indent(text, '    ')}" for title, text in sections)
 
 
-def _program(program: Program) -> str:
-    return "\n\n".join(map(show_function, (program.forward, program.gradient, program.curvature)))
+def _explain_learned(activation: Activation, cost: str) -> str:
+    """The same where parameters are learned: what fails is told at their initial values."""
+    plain = as_numbers(activation)
+    program = compile_learned(activation).program
+    return _document(
+        (
+            ("Spec", show_activation(activation)),
+            ("As it is written, in float32", "\n".join(_naive(plain, derive(plain)))),
+            ("Rules that fired", report.rewrites(program)),
+            ("Program", _program(program)),
+            *([("Cost", cost)] if cost else []),
+            ("Certificate", certificates.LEARNED_NOT_CERTIFIED),
+        )
+    )
+
+
+def _program(program: Program | JointProgram) -> str:
+    return "\n\n".join(map(show_function, program.functions))
 
 
 def _certified(activation: Activation, program: Program, held: Certificate | None) -> str:
@@ -63,12 +85,12 @@ def _certified(activation: Activation, program: Program, held: Certificate | Non
     return "\n".join([certificates.accuracy(held), *(f"Breaks its bound: {line}" for line in broken)])
 
 
-def _naive(activation: Activation, stages: Stages) -> Iterator[str]:
+def _naive(activation: Activation, derived: Sequence[Expr]) -> Iterator[str]:
     values = next(iter(settings(activation)), None)
     if values is None:
         yield "Not tried: no values were found that `require` allows."
         return
-    for label, root in zip(("value", "derivative"), stages.derived, strict=False):
+    for label, root in zip(("value", "derivative"), derived, strict=False):
         found = list(failures(root, activation.input, values))
         yield f"{label}: {show_expr(root) if len(found) and label == 'value' else ''}".rstrip(": ") + ":"
         yield from (f"    {line}" for line in found or ["within 1000 ulp at all probes"])

@@ -33,12 +33,16 @@ _TIGHT_BEFORE = frozenset(") ] , ; : ** .. .".split())
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A word, number, string, comment or operator: `place` is its line and column, from 1."""
+
     kind: str
     text: str
     breaks: int
     """How many line ends stand before it."""
     place: tuple[int, int]
+    start: int
+    """Where it begins in the text, in characters from 0."""
 
 
 @dataclass(slots=True)
@@ -46,8 +50,8 @@ class _Part:
     """What begins on a line of its own: a docstring, a head with its body, or a clause; and its comments."""
 
     indent: str
-    leading: list[_Token] = field(default_factory=list)
-    tokens: list[_Token] = field(default_factory=list)
+    leading: list[Token] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
     opens: bool = False
     """Whether it begins a definition."""
 
@@ -66,23 +70,25 @@ def format_text(text: str, path: str = "<string>") -> str:
             lines.append("")
         lines.extend(_lines(part))
     result = "".join(f"{line}\n" for line in lines)
-    if [token.text for token in _tokens(text)] != [token.text for token in _tokens(result)]:
+    if [token.text for token in tokens_of(text)] != [token.text for token in tokens_of(result)]:
         raise AssertionError("the formatter changed more than white space")
     return result
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def tokens_of(text: str) -> Iterator[Token]:
+    """The tokens of a text that may be wrong: what is no token of the language is left out."""
     line, start, end = 1, 0, 0
     for match in _TOKEN.finditer(text):
         breaks = text.count("\n", end, match.start())
         if breaks:
             line, start = line + breaks, text.rfind("\n", 0, match.start()) + 1
         kind, end = match.lastgroup or "", match.end()
-        yield _Token(
+        yield Token(
             kind,
             match[0].rstrip() if kind == "comment" else match[0],
             breaks,
             (line, match.start() - start + 1),
+            match.start(),
         )
         if inside := match[0].count("\n"):
             line, start = line + inside, text.rfind("\n", 0, end) + 1
@@ -96,8 +102,8 @@ def _parts(text: str, path: str) -> list[_Part]:
         for clause in statement.clauses if isinstance(statement, Definition) else ():
             starts[clause.span.line, clause.span.column] = ("  ", False)
     parts: list[_Part] = []
-    waiting: list[_Token] = []
-    for token in _tokens(text):
+    waiting: list[Token] = []
+    for token in tokens_of(text):
         if token.place in starts:
             indent, opens = starts[token.place]
             parts.append(_Part(indent, waiting, [token], opens))
@@ -144,7 +150,7 @@ def _lines(part: _Part) -> Iterator[str]:
         yield indent + row + (after if number == len(rows) - 1 else "")
 
 
-def _rows(tokens: list[_Token]) -> list[str]:
+def _rows(tokens: list[Token]) -> list[str]:
     """The tokens with the author's breaks; a comment ends its row."""
     rows, start = [], 0
     spaces = _spaces(tokens)
@@ -158,11 +164,11 @@ def _rows(tokens: list[_Token]) -> list[str]:
     return rows
 
 
-def _join(tokens: list[_Token]) -> str:
+def _join(tokens: list[Token]) -> str:
     return "".join(space + token.text for space, token in zip(_spaces(tokens), tokens, strict=True))
 
 
-def _spaces(tokens: list[_Token]) -> list[str]:
+def _spaces(tokens: list[Token]) -> list[str]:
     """The white space before each token on its line."""
     spaces = [""]
     quotients = {
@@ -177,12 +183,12 @@ def _spaces(tokens: list[_Token]) -> list[str]:
             space = _space(tokens[position - 1], token, sign, position == 1)
             spaces.append("" if position in quotients else space)
         if token.kind != "comment":
-            sign = token.text in ("+", "-") and token.kind == "operator" and not _ends_operand(before)
+            sign = token.text in ("+", "-") and token.kind == "operator" and not ends_operand(before)
             before = token
     return spaces[: len(tokens)]
 
 
-def _quotient(tokens: list[_Token], slash: int) -> bool:
+def _quotient(tokens: list[Token], slash: int) -> bool:
     """Whether a division is one number, as in `1/8`: two literals that nothing tighter takes apart."""
     before = tokens[slash - 2].text if slash > 1 else ""
     after = tokens[slash + 2].text if slash + 2 < len(tokens) else ""
@@ -190,13 +196,14 @@ def _quotient(tokens: list[_Token], slash: int) -> bool:
     return tokens[slash].text == "/" and literals and before not in ("*", "/", "**") and after != "**"
 
 
-def _ends_operand(token: _Token | None) -> bool:
+def ends_operand(token: Token | None) -> bool:
+    """Whether an expression may end with a token, so that a clause or a definition may follow it."""
     if token is None or token.kind == "operator":
         return token is not None and token.text in (")", "]")
     return token.text not in _WORD_OPERATORS
 
 
-def _space(before: _Token, token: _Token, after_sign: bool, after_first: bool) -> str:
+def _space(before: Token, token: Token, after_sign: bool, after_first: bool) -> str:
     if token.kind == "comment":
         return "  "
     if before.kind == "operator" and (after_sign or before.text in _TIGHT_AFTER):

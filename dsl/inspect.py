@@ -104,10 +104,12 @@ def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target
     constants = {"tile": tile, "wide": False, "fast": dtype in ("float16", "bfloat16")}
     names = function.arg_names
     counts = ["start", "n"]
+    if "by_row" in names:  # learnable parameters
+        return _compile_tiled(package, function, dtype, target)
     if "strided" in names:  # several inputs: all of one dense layout, all gradients wanted
         choice, end = names.index("strided"), names.index("start")
         counts += names[names.index("columns") : choice]
-        constants |= {"strided": False, **dict.fromkeys(names[choice + 1 : end], True)}
+        constants |= {"strided": False, "scattered": False, **dict.fromkeys(names[choice + 2 : end], True)}
     signature, aligned = {}, []
     for place, argument in enumerate(names):
         if argument in constants:
@@ -125,6 +127,42 @@ def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target
     gpu = parse_target(target)
     compiled = triton.compile(source, target=gpu, options={"num_warps": warps})
     return compiled, tile // (warps * gpu.warp_size)
+
+
+def _compile_tiled(package: ModuleType, function: Any, dtype: str, target: str) -> tuple[Any, int]:
+    """A kernel with learnable parameters, all of them wanted, where a channel's elements lie in long runs."""
+    learned, launch = _module(package, "_learned"), _module(package, "_launch")
+    names = function.arg_names
+    choice = names.index("by_row")
+    shape = {"by_row": True, "height": 1, "width": learned._TILE, "wide": False}
+    constants = {**dict.fromkeys(names[choice:], True), **shape, "fast": dtype in ("float16", "bfloat16")}
+    sums = "fp64" if dtype == "float64" else "fp32"
+    signature, aligned = {}, []
+    for place, argument in enumerate(names):
+        pointer = argument.endswith("_ptr")
+        if argument in constants:
+            signature[argument] = "constexpr"
+        elif pointer:
+            is_sum = (
+                argument.startswith("d_")
+                and place > names.index("grad_ptr") + 1
+                and f"d_{names[0]}" != argument
+            )
+            signature[argument] = f"*{sums if is_sum else ELEMENTS[dtype]}"
+        else:
+            signature[argument] = "i32" if place >= choice - _SIZES else "fp64"
+        if pointer or argument == "columns":
+            aligned.append(place)
+    attributes = {(place,): [["tt.divisibility", 16]] for place in aligned}
+    gpu = parse_target(target)
+    source = ASTSource(function, signature, constants, attributes)
+    warps = launch._WARPS
+    compiled = triton.compile(source, target=gpu, options={"num_warps": warps})
+    return compiled, learned._TILE // (warps * gpu.warp_size)
+
+
+_SIZES = 5
+"""How many sizes a kernel with learnable parameters takes."""
 
 
 def count(package: ModuleType, name: str, kind: str, dtype: str, target: str) -> Counts:

@@ -74,6 +74,48 @@ def formula(
     return run
 
 
+def joint(
+    name: str,
+    by: str,
+    place: tuple[int, int | None],
+    dtype: str,
+    point: tuple[float, ...],
+    swept: int,
+    parameters: Mapping[str, float],
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """An activation of several inputs as a function of the one at `swept`, the others as in `point`.
+
+    `by` is "kernel" or "formula"; `place` has an output and, for a derivative, the input that it is by.
+    """
+    import torch
+
+    operator = importlib.import_module(f"{_packages[0].__name__}.{name}")._operator
+    output, slope = place
+    target = getattr(torch, dtype)
+    wide = torch.float64 if dtype == "float64" else torch.float32
+    given = tuple(parameters.values())
+
+    def run(points: NDArray[Any]) -> NDArray[np.float64]:
+        x = torch.from_numpy(points.astype(np.float64))
+        columns = [x if i == swept else torch.full_like(x, value) for i, value in enumerate(point)]
+        if by == "formula":
+            formulas = operator.outputs[output]
+            compute = formulas.value if slope is None else formulas.slopes[slope]
+            y = compute(*(each.to(wide) for each in columns), *given).to(target)
+        else:
+            inputs = tuple(each.to(target) for each in columns)
+            results = operator.evaluate(inputs, given)
+            y = results[output]
+            if slope is not None:
+                wanted = [i == slope for i in range(operator.inputs)]
+                grads = tuple(torch.full_like(y, float(i == output)) for i, _ in enumerate(results))
+                (y,) = operator.evaluate_slopes(grads, inputs, given, wanted)
+        result: NDArray[np.float64] = y.double().numpy()
+        return result
+
+    return run
+
+
 def _mend_conversions() -> None:
     """Have the interpreter convert between float32 and bfloat16 as GPUs do."""
     import torch

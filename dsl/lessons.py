@@ -62,7 +62,8 @@ LESSONS: dict[str, Lesson] = {
         "f(x) = softplus(x)",
     ),
     "E0102": Lesson(
-        "A function was called with more or fewer arguments than it takes, or a definition has no input. "
+        "A function was called with more or fewer arguments than it takes, a definition has no input, or a "
+        "tuple of outputs has one. "
         "A definition takes its input first and then, if it has any, its parameters.",
         "f(x) = where(x > 0, x)",
         "f(x) = where(x > 0, x, 0)",
@@ -123,8 +124,8 @@ LESSONS: dict[str, Lesson] = {
         shell=True,
     ),
     "E0112": Lesson(
-        "Numbers and conditions do not mix: a comparison is no 0 or 1, and a number is not true or false. "
-        "`where(condition, a, b)` makes a number of a condition, a comparison makes a condition of a "
+        "Numbers, conditions and tuples do not mix: a comparison is no 0 or 1, and a number is not true or "
+        "false. `where(condition, a, b)` makes a number of a condition, a comparison makes a condition of a "
         "number.",
         "f(x) = (x > 0) * x",
         "f(x) = where(x > 0, x, 0)",
@@ -142,7 +143,8 @@ LESSONS: dict[str, Lesson] = {
         '"""Smooth,\nand then linear."""\nf(x) = softplus(x)',
     ),
     "E0115": Lesson(
-        "A clause is written in a way that it does not have, or stands twice where once is the most.",
+        "A clause is written in a way that it does not have, stands twice where once is the most, or is for "
+        "definitions of several inputs or outputs.",
         "f(x) = x\n  accuracy forwards 2 ulp",
         "f(x) = x\n  accuracy forward 2 ulp, backward 4 ulp",
     ),
@@ -169,10 +171,16 @@ LESSONS: dict[str, Lesson] = {
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scal = 2)",
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scale = 2)",
     ),
+    "E0125": Lesson(
+        "An index is a whole number that the compiler knows, from 0 to one less than the vector's length, and "
+        "a sum or product goes over a range of such numbers.",
+        "f(x; learn a[3] = 1) = sum(k in 0..3: a[k] * x**k)",
+        "f(x; learn a[3] = 1) = sum(k in 0..2: a[k] * x**k)",
+    ),
     "E0190": Lesson(
-        "The language has this, and this version does not compile it: learnable parameters, several "
+        "The language has this, and this version does not compile it: learnable parameters of several "
         "inputs, reductions, chance, derivatives of one's own.",
-        "swish(x; learn beta = 1.0) = x * sigmoid(beta * x)",
-        "swish(x; beta = 1.0) = x * sigmoid(beta * x)",
+        "gate(x, y; learn beta = 1.0) = y * sigmoid(beta * x)",
+        "gate(x, y; beta = 1.0) = y * sigmoid(beta * x)",
     ),
 }

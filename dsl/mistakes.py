@@ -22,6 +22,7 @@ CLAUSE_WORDS = (
     "accuracy",
     "gradient",
     "packed",
+    "concat",
     "alias",
     "module",
 )

@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -37,10 +38,46 @@ def in_order(calls: Sequence[Callable[[], Result]]) -> list[Result]:
     first = calls[0]()  # Here, so that what it imports and remembers is there in every process.
     _calls = calls
     try:
-        with ProcessPoolExecutor(workers, get_context("fork"), _leave_interrupts_to_parent) as pool:
-            return [first, *pool.map(_run, range(1, len(calls)))]  # type: ignore[list-item]
+        with ending(ProcessPoolExecutor(workers, get_context("fork"))) as pool:
+            with interrupts_kept():
+                pending = [pool.submit(_run, place) for place in range(1, len(calls))]
+            return [first, *(future.result() for future in pending)]  # type: ignore[list-item]
     finally:
         _calls = ()
+
+
+@contextmanager
+def ending(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes end at once where an exception leaves the block, Ctrl-C among them.
+
+    What waits for them is not cancelled: of that, together with their end, `concurrent.futures` makes a
+    traceback.
+    """
+    try:
+        yield pool
+    except BaseException:
+        for worker in list((pool._processes or {}).values()):
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown()
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Ctrl-C reaches this process after the block, and never the processes that start in it.
+
+    A terminal sends it to all of them; those that work would each print a traceback, or break the pool before
+    this one knows why. They end with the pool instead.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _processors() -> int:
@@ -51,10 +88,6 @@ def _may_fork() -> bool:
     """A fork takes one thread and the locks of others, which torch and macOS's own libraries have."""
     alone = threading.active_count() == 1 and "torch" not in sys.modules
     return alone and sys.platform == "linux"
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(place: int) -> object:

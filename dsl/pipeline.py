@@ -10,20 +10,21 @@ a stabilised form is not a stable derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 
-from dsl.activation import Activation
+from dsl.activation import Activation, known_defaults
 from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder
 from dsl.ops import where
-from dsl.program import JointProgram, Program
+from dsl.program import Function, JointProgram, Output, Program
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
-from dsl.rewrite.guard import propagate_nan, settle_ends, settle_zero
+from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_zero
+from dsl.rewrite.parameters import stable_in
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.roots import patch_elsewhere
 from dsl.rewrite.rules import RULES
@@ -50,8 +51,9 @@ class Stages:
 
 @dataclass(frozen=True)
 class JointStages:
-    """What each stage made of an activation of several inputs: the value, the derivatives by each input, and
-    the second derivatives by each pair of inputs.
+    """What each stage made of an activation of several variables, which are inputs and learnable parameters, or
+    of several outputs: for each output the value, the derivatives by each variable, and the second ones by each
+    pair of them.
     """
 
     activation: Activation
@@ -62,8 +64,10 @@ class JointStages:
 
 
 def stages(activation: Activation) -> Stages | JointStages:
-    """Run every stage, whatever the number of inputs."""
-    return compile_joint(activation) if activation.joint else compile_activation(activation)
+    """Run every stage, whatever the inputs and parameters are."""
+    if activation.joint:
+        return compile_joint(activation)
+    return compile_learned(activation) if activation.learned else compile_activation(activation)
 
 
 def compile_activation(activation: Activation) -> Stages:
@@ -88,61 +92,109 @@ def compile_activation(activation: Activation) -> Stages:
 
 
 def compile_joint(activation: Activation) -> JointStages:
-    """Run every stage for an activation of several inputs.
+    """Run every stage for an activation of several inputs or outputs.
 
     What depends on one input alone is treated as an activation of that input is; see `separate`.
     """
+    treat, fired = _treatment(freedom_of(activation))
+
+    def stable(exact: Expr) -> Expr:
+        return simplify(separate(exact, activation.inputs, treat))
+
+    return _compile_variables(activation, stable, fired)
+
+
+def compile_learned(activation: Activation) -> JointStages:
+    """Run every stage for an activation of one input with learnable parameters.
+
+    Parameters are names in every expression: each is made stable in the input, for whatever values they have.
+    """
+    positive = positive_parameters(activation)
+    usual = tuple(known_defaults(activation).items())
+    fired: dict[str, None] = {}
+
+    @cache
+    def own(exact: Expr, name: str) -> Expr:
+        stable = stabilise(exact, name, positive)
+        fired.update(dict.fromkeys(stable.rules))
+        return stable.value
+
+    @cache
+    def treat(exact: Expr, known: frozenset[str]) -> Expr:
+        stable = stabilise(exact, activation.input, known)
+        fired.update(dict.fromkeys(stable.rules))
+        return _settle(stable.value, exact, activation.input, Freedom(known, usual))
+
+    def stable(exact: Expr) -> Expr:
+        return stable_in(exact, activation.input, positive, treat, own)
+
+    return _compile_variables(activation, stable, fired)
+
+
+def _compile_variables(
+    activation: Activation, stable: Callable[[Expr], Expr], fired: Mapping[str, None]
+) -> JointStages:
+    """Run every stage for an activation with several things to take derivatives by.
+
+    `stable` makes expressions so, and `fired` then holds the rules that it used.
+    """
     derived = derive_joint(activation)
     simplified = simplify_all(derived)
-    treat, fired = _treatment(positive_parameters(activation))
     parameters = tuple(parameter.name for parameter in activation.parameters)
     stabilised = []
     for exact in simplified:
-        root = simplify(separate(exact, activation.inputs, treat))
+        root = stable(exact)
         for name in activation.inputs:
             root = propagate_nan(root, name) if Symbol(name) in set(postorder(exact)) else root
         stabilised.append(_within_domain(activation, root))
-    x, *others = activation.inputs
+    x, *others = activation.variables
     functions = [
         schedule(label, root, x, parameters, activation.names, tuple(others))
         for label, root in zip(activation.labels, stabilised, strict=True)
     ]
-    first = 1 + len(activation.inputs)
-    pairs = combinations_with_replacement(range(len(activation.inputs)), 2)
+    each = len(functions) // len(activation.outputs)
+    outputs = [
+        _output(activation, functions[start : start + each]) for start in range(0, len(functions), each)
+    ]
+    program = JointProgram(tuple(outputs), tuple((name, RULES[name].why) for name in fired))
+    return JointStages(activation, derived, simplified, tuple(stabilised), program)
+
+
+def _output(activation: Activation, functions: Sequence[Function]) -> Output:
+    """One output of its value and derivatives, as `derive_joint` orders them."""
+    first = 1 + len(activation.variables)
+    pairs = combinations_with_replacement(range(len(activation.variables)), 2)
     curvatures = {
         pair: function
         for pair, function in zip(pairs, functions[first:], strict=True)
         if function.result is not ZERO
     }
-    program = JointProgram(
-        functions[0],
-        tuple(functions[1:first]),
-        curvatures,
-        tuple((name, RULES[name].why) for name in fired),
-    )
-    return JointStages(activation, derived, simplified, tuple(stabilised), program)
+    return Output(functions[0], tuple(functions[1:first]), curvatures)
 
 
-def _treatment(positive: frozenset[str]) -> tuple[Callable[[Expr, str], Expr], dict[str, None]]:
+def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str, None]]:
     """What is done to an expression of one input, once for each; and the rules that were used so far."""
     fired: dict[str, None] = {}
 
     @cache
     def treat(root: Expr, input: str) -> Expr:
         exact = simplify(lower(root))
-        stable = stabilise(exact, input, positive)
+        stable = stabilise(exact, input, freedom.positive)
         fired.update(dict.fromkeys(stable.rules))
-        return _settle(stable.value, exact, input)
+        return _settle(stable.value, exact, input, freedom)
 
     return treat, fired
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
-    """The value in core operations, the derivatives by each input, the second ones by each pair of them."""
-    body = lower(activation.body)
-    first = [simplify(derivative(body, name)) for name in activation.inputs]
-    pairs = combinations_with_replacement(range(len(first)), 2)
-    return body, *first, *(derivative(first[a], activation.inputs[b]) for a, b in pairs)
+    """Each output in core operations, its derivatives by each variable, its second ones by each pair."""
+    derived: list[Expr] = []
+    for output in activation.outputs:
+        body = lower(output)
+        first = [simplify(derivative(body, name)) for name in activation.variables]
+        pairs = combinations_with_replacement(range(len(first)), 2)
+        derived += [body, *first, *(derivative(first[a], activation.variables[b]) for a, b in pairs)]
+    return tuple(derived)
 
 
 def derive(activation: Activation) -> Triple:
@@ -150,6 +202,11 @@ def derive(activation: Activation) -> Triple:
     body = lower(activation.body)
     first = simplify(derivative(body, activation.input))
     return body, first, derivative(first, activation.input)
+
+
+def freedom_of(activation: Activation) -> Freedom:
+    """What the parameters of an activation may be."""
+    return Freedom(positive_parameters(activation), tuple(known_defaults(activation).items()))
 
 
 def positive_parameters(activation: Activation) -> frozenset[str]:
@@ -172,14 +229,15 @@ def _positive(clause: Expr) -> set[str]:
 
 def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
     """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
-    root = propagate_nan(_settle(root, exact, activation.input), activation.input)
+    settled = _settle(root, exact, activation.input, freedom_of(activation))
+    root = propagate_nan(settled, activation.input)
     return _within_domain(activation, root)
 
 
-def _settle(root: Expr, exact: Expr, input: str) -> Expr:
-    """A stabilised expression, right at the ends of the line and at zero."""
+def _settle(root: Expr, exact: Expr, input: str, freedom: Freedom) -> Expr:
+    """A stabilised expression, right at the ends of the line and at zero; `freedom` is as in `settle_ends`."""
     root = patch_far(root, exact, input)
-    root = settle_ends(root, exact, input)
+    root = settle_ends(root, exact, input, freedom)
     root = settle_tails(root, exact, input)
     root = patch_at_zero(root, exact, input)
     root = patch_elsewhere(root, exact, input)

@@ -1,6 +1,6 @@
 """Straight-line programs: what the scheduler makes and the targets print.
 
-In: nothing (plain data). Out: `Function`, `Program` and `JointProgram`.
+In: nothing (plain data). Out: `Function`, `Program`, and `JointProgram` of its `Output`s.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Program:
 
 
 @dataclass(frozen=True)
-class JointProgram:
-    """An activation of several inputs ready to print: its value and its partial derivatives.
+class Output:
+    """An output of an activation of several inputs ready to print: its value and its partial derivatives.
 
     `gradients` are the derivatives by each input, `curvatures` the second ones, by the places of two inputs,
     of which the first is no later than the second; those that are zero everywhere are left out.
@@ -81,10 +81,22 @@ class JointProgram:
     forward: Function
     gradients: tuple[Function, ...]
     curvatures: Mapping[tuple[int, int], Function]
-    rewrites: tuple[tuple[str, str], ...]
-    """Which rules fired and why, in order: name and reason."""
 
     @property
     def functions(self) -> tuple[Function, ...]:
         """The value, and the derivatives in their order."""
         return self.forward, *self.gradients, *self.curvatures.values()
+
+
+@dataclass(frozen=True)
+class JointProgram:
+    """An activation of several inputs or several outputs ready to print."""
+
+    outputs: tuple[Output, ...]
+    rewrites: tuple[tuple[str, str], ...]
+    """Which rules fired and why, in order: name and reason."""
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """Every output's value and derivatives."""
+        return tuple(function for output in self.outputs for function in output.functions)

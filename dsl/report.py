@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable
 
 from dsl.activation import Activation
-from dsl.certificate import JOINT_NOT_CERTIFIED, NOT_CERTIFIED
+from dsl.certificate import LEARNED_NOT_CERTIFIED, NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
 from dsl.program import Function, JointProgram, Program
@@ -41,15 +41,21 @@ def _document(activation: Activation, sections: Iterable[tuple[str, str]]) -> st
     return "\n\n".join(parts)
 
 
-def joint_header(activation: Activation, program: JointProgram) -> str:
-    """The docstring's text for an activation of several inputs, for which there are no certificates yet."""
-    titles = ("value", *(f"derivative by {name}" for name in activation.inputs))
-    functions = (program.forward, *program.gradients)
-    formulas = "\n\n".join(map(_equations, titles, functions))
+def joint_header(activation: Activation, program: JointProgram, accuracy: str = "") -> str:
+    """The docstring's text for an activation of several variables or outputs."""
+    formulas = "\n\n".join(
+        _equations(title + (f" of output {number}" if activation.others else ""), function)
+        for number, output in enumerate(program.outputs, 1)
+        for title, function in zip(
+            ("value", *(f"derivative by {name}" for name in activation.variables)),
+            (output.forward, *output.gradients),
+            strict=True,
+        )
+    )
     sections = (
         ("Method", formulas),
         ("Rewrites", rewrites(program)),
-        ("Accuracy", JOINT_NOT_CERTIFIED),
+        ("Accuracy", accuracy or (LEARNED_NOT_CERTIFIED if activation.learned else NOT_CERTIFIED)),
     )
     return _document(activation, sections)
 
@@ -61,7 +67,7 @@ def summary(activation: Activation) -> str:
 
 def signature(activation: Activation) -> str:
     """The definition's left side, for example `elu(x; alpha)`."""
-    parameters = ", ".join(parameter.name for parameter in activation.parameters)
+    parameters = ", ".join(each.name for each in activation.settable)
     return f"{activation.name}({', '.join(activation.inputs)}{'; ' if parameters else ''}{parameters})"
 
 

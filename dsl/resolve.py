@@ -11,17 +11,19 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
-from dsl.activation import Activation, Bound, Parameter, Reference
+from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.constants import constant, holds
 from dsl.errors import Span, SpecError, SpecErrors
 from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
+from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
+from dsl.packing import layouts, output_terms
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
 from dsl.syntax import Clause, Definition, Name, Term
 from dsl.translate import Scope, check_sort, is_builtin_call, translate
 
-_SINGLE = ("domain", "accuracy", "module", "packed")
+_SINGLE = ("domain", "accuracy", "module", "packed", "concat")
 """Clauses that a definition has at most once."""
 
 
@@ -165,28 +167,30 @@ def _resolve_one(
     upcoming = frozenset(clause.name.text for clause in withs if clause.name)
     scope = Scope(definition.source, definition.name.text, {}, upcoming, callees, silent)
     _check_support(definition, scope)
-    parameters = _signature(definition, scope)
+    parameters, learned = _signature(definition, scope)
     for clause in withs:
         _bind(clause, scope)
     scope.upcoming = frozenset()
-    body = translate(definition.body, scope)
-    check_sort(definition.body, body, "r", scope)
+    bodies = [_real(term, scope) for term in output_terms(definition, scope)]
+    packed, concat = layouts(definition, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
         *_conditions(definition.clause("require"), scope),
         *scope.requires,
     ]
-    requires = _constraints(definition, requires, parameters, scope)
+    requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
-    if scope.errors or body is None:
+    if scope.errors or None in bodies:
         return None, scope.errors
+    body, *others = (each for each in bodies if each is not None)
     aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
     activation = Activation(
         name=definition.name.text,
         inputs=tuple(name.text for name in definition.inputs),
         parameters=parameters,
         body=body,
+        others=tuple(others),
         names=dict(scope.labels),
         formula=_formula(definition),
         class_name=class_name,
@@ -196,9 +200,18 @@ def _resolve_one(
         requires=tuple(requires),
         accuracy=_accuracy(definition),
         aliases=aliases,
+        packed=packed,
+        concat=concat,
         path=definition.source.path,
+        learned=learned,
     )
     return activation, []
+
+
+def _real(term: Term, scope: Scope) -> Expr | None:
+    value = translate(term, scope)
+    check_sort(term, value, "r", scope)
+    return value
 
 
 def _check_support(definition: Definition, scope: Scope) -> None:
@@ -206,11 +219,13 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
     for parameter in definition.parameters:
-        if parameter.learned or parameter.shape is not None:
-            scope.note("E0190", "learnable parameters are not yet supported", parameter.span)
+        if parameter.learned and len(definition.inputs) > 1:
+            scope.note(
+                "E0190", "learnable parameters of several inputs are not yet supported", parameter.span
+            )
     seen: set[str] = set()
     for clause in definition.clauses:
-        if clause.word in ("gradient", "packed"):
+        if clause.word == "gradient":
             scope.note("E0190", f"the clause '{clause.word}' is not yet supported", clause.span)
         if clause.chance is not None:
             scope.note("E0190", "'in training ... in eval' is not yet supported", clause.chance)
@@ -228,7 +243,7 @@ def _declare(name: Name, value: Expr, scope: Scope) -> None:
     scope.names.setdefault(name.text, value)
 
 
-def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
+def _signature(definition: Definition, scope: Scope) -> tuple[tuple[Parameter, ...], tuple[Learned, ...]]:
     for name in (definition.name, *(clause.name for clause in definition.clause("alias"))):
         refused = objection(name.text, defines=True) if name else None
         if name and refused:
@@ -236,9 +251,16 @@ def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
     for name in definition.inputs:
         _declare(name, Symbol(name.text), scope)
     parameters = []
+    learned = []
     for parameter in definition.parameters:
         default = None
-        if parameter.default is not None and not parameter.learned and parameter.shape is None:
+        if parameter.learned or parameter.shape is not None:
+            found = read(parameter, scope)
+            _declare(parameter.name, Symbol(parameter.name.text), scope)
+            if found is not None:
+                learned.append(found)
+            continue
+        if parameter.default is not None:
             bare = Scope(scope.source, scope.owner, {}, frozenset(), scope.callees, scope.silent)
             default = _constant(parameter.default, bare)
             scope.errors.extend(bare.errors)
@@ -250,9 +272,12 @@ def _signature(definition: Definition, scope: Scope) -> tuple[Parameter, ...]:
         if earlier.default is not None and later.default is None
     ]
     if required_after and not scope.errors:
-        message = f"parameter '{required_after[0].name}' has no default and stands after one that has"
-        scope.note("E0117", message, definition.parameters[parameters.index(required_after[0])].span)
-    return tuple(parameters)
+        late = required_after[0].name
+        message = f"parameter '{late}' has no default and stands after one that has"
+        span = next(each.span for each in definition.parameters if each.name.text == late)
+        scope.note("E0117", message, span)
+    refuse_hidden(definition, learned, scope)
+    return tuple(parameters), tuple(learned)
 
 
 def _constant(term: Term, scope: Scope) -> Fraction | None:

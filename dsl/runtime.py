@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import copyreg
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module, invalidate_caches
+from inspect import getmodule, getsource
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,6 +50,16 @@ class Source(NamedTuple):
 _SOURCES: dict[type[nn.Module], Source] = {}
 
 
+class _Shown:
+    """An attribute of the modules made here, beside which a parameter of its name wins."""
+
+    def __init__(self, give: Callable[[nn.Module], Any]) -> None:
+        self._give = give
+
+    def __get__(self, layer: nn.Module | None, owner: type[nn.Module]) -> Any:
+        return self if layer is None else self._give(layer)
+
+
 def compile(  # noqa: A001 - as in re.compile
     text: str, /, *, name: str | None = None, inplace: bool = False, **parameters: float
 ) -> nn.Module:
@@ -58,6 +69,10 @@ def compile(  # noqa: A001 - as in re.compile
     definitions as they stand in a `.act` file, of which `name` selects one. The module takes tensors of
     float16, bfloat16, float32 or float64 of any shape, and gives tensors like them. Modules of one text share
     their class, whatever their parameters' values: `type(module)`, which takes the parameters and `inplace`.
+
+    Beside what modules have, there is `source`, the generated code; `certificate`, its errors against exact
+    values, measured when they are first asked for, which takes a quarter of a minute; and `plot(low, high,
+    dtype)`, a picture with a method `save`. A notebook shows formula, picture and certificate.
 
     Raises `SpecErrors` for what is wrong in the text; ValueError where `name` is no name or names nothing,
     or a parameter breaks a constraint; TypeError for a parameter that a definition lacks or does not have.
@@ -87,10 +102,41 @@ def module(activation: Activation) -> type[nn.Module]:
 @cache
 def _class(source: Source) -> type[nn.Module]:
     """The class of a source."""
-    made = module(_select(source) if _defines(source.text) else _formula(source))
+    activation = _select(source) if _defines(source.text) else _formula(source)
+    made = module(activation)
     _SOURCES[made] = source
+    for name, give in _shown(activation).items():
+        setattr(made, name, _Shown(give))
     copyreg.pickle(made, _reduce)
     return made
+
+
+def _shown(activation: Activation) -> dict[str, Callable[[nn.Module], Any]]:
+    """What can be asked of a module besides its results."""
+    from dsl import notebook
+
+    def values(layer: nn.Module) -> dict[str, float]:
+        given = {each.name: getattr(layer, each.name) for each in activation.parameters}
+        return {name: value for name, value in given.items() if isinstance(value, int | float)}
+
+    def plot(layer: nn.Module) -> Callable[..., notebook.Picture]:
+        def draw(low: float = -10, high: float = 10, dtype: str = "float32") -> notebook.Picture:
+            return notebook.picture(notebook.bind(activation, values(layer)), low, high, dtype)
+
+        return draw
+
+    def bundle(layer: nn.Module) -> Callable[..., dict[str, str]]:
+        def show(include: object = None, exclude: object = None) -> dict[str, str]:
+            return {"text/plain": repr(layer), "text/html": notebook.as_html(activation, values(layer))}
+
+        return show
+
+    return {
+        "source": lambda layer: getsource(getmodule(type(layer)) or type(layer)),
+        "certificate": lambda _: notebook.certify(activation),
+        "plot": plot,
+        "_repr_mimebundle_": bundle,
+    }
 
 
 def _defines(text: str) -> bool:

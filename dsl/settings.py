@@ -65,3 +65,9 @@ def defaults(activation: Activation) -> dict[str, Fraction] | None:
     values = {each.name: each.default for each in activation.parameters}
     known = {name: value for name, value in values.items() if value is not None}
     return known if len(known) == len(values) else None
+
+
+def measured_settings(activation: Activation) -> tuple[Setting, ...]:
+    """The settings at which errors are measured: of several inputs, whose values vary instead, the first."""
+    found = settings(activation)
+    return found[:1] if activation.joint else found

@@ -12,7 +12,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import TypeVar
 
-from dsl.activation import Activation, Bound, Parameter, Reference
+from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.expr import Apply, Expr, Number, Symbol, postorder
 from dsl.program import Function, Step
 from dsl.syntax import Term
@@ -244,6 +244,18 @@ def _parameter(parameter: Parameter) -> str:
     return parameter.name if default is None else f"{parameter.name} = {show_number(default)}"
 
 
+def _learned(learned: Learned) -> str:
+    shape = {"scalar": "", "channel": "[channel]", "vector": f"[{len(learned.entries)}]"}[learned.kind]
+    values = ", ".join(map(show_number, learned.default or ()))
+    default = f"({values})" if len(learned.entries) > 1 else values
+    return f"learn {learned.name}{shape}" + (f" = {default}" if learned.default is not None else "")
+
+
+def show_parameters(activation: Activation) -> list[str]:
+    """The parameters as a definition declares them, the learnable ones first."""
+    return [*map(_learned, activation.learned), *map(_parameter, activation.parameters)]
+
+
 def _reference(reference: Reference) -> str:
     spelled = [f"{name} = {_fixed(value)}" for name, value in reference.arguments]
     return f"reference {reference.target}" + (f"({', '.join(spelled)})" if spelled else "")
@@ -265,16 +277,20 @@ def _accuracy(bound: Bound) -> list[str]:
 
 def show_activation(activation: Activation) -> str:
     """An activation as a definition: calls inlined, every clause, ready to parse again."""
-    taken = {*activation.inputs, *(parameter.name for parameter in activation.parameters)}
-    steps, results = share({"body": activation.body}, activation.names, taken)
-    header = _header(activation.name, activation.inputs, map(_parameter, activation.parameters))
+    taken = {*activation.inputs, *(each.name for each in activation.settable)}
+    outputs = {f"output {number}": root for number, root in enumerate(activation.outputs)}
+    steps, results = share(outputs, activation.names, taken)
+    header = _header(activation.name, activation.inputs, show_parameters(activation))
     lines = [quote(activation.doc)] if activation.doc else []
-    lines.append(f"{header} = {show_expr(results['body'])}")
+    shown = ", ".join(show_expr(results[output]) for output in outputs)
+    lines.append(f"{header} = ({shown})" if activation.others else f"{header} = {shown}")
     clauses = [f"with {step.name} = {show_expr(step.value)}" for step in steps]
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]
     clauses += _accuracy(activation.accuracy)
+    clauses += [f"packed {activation.packed}"] if activation.packed else []
+    clauses += [f"concat {activation.concat}"] if activation.concat else []
     clauses += [f"alias {alias}" for alias in activation.aliases]
     clauses += [f"module {activation.class_name}"]
     return "\n".join([*lines, *(f"  {clause}" for clause in clauses)])
@@ -285,9 +301,10 @@ def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
 
     Each definition names what it alone repeats, so that the text stays linear in the size of the DAG.
     """
-    parameters = [parameter.name for parameter in activation.parameters]
+    parameters = [parameter.name for parameter in activation.settable]
     blocks = []
-    for name, root in zip((activation.name, *activation.labels[1:]), roots, strict=False):
+    named = [label.replace("value", activation.name) for label in activation.labels[: len(roots)]]
+    for name, root in zip(named, roots, strict=False):
         steps, results = share({name: root}, activation.names, (*activation.inputs, *parameters))
         lines = [f"{_header(name, activation.inputs, parameters)} = {show_expr(results[name])}"]
         blocks.append(

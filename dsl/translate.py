@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from dsl.activation import Activation
+from dsl.activation import Activation, known_defaults
 from dsl.errors import Fix, Span, SpecError, respell
 from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.indexed import INDEXED
 from dsl.ops import CONSTANTS, FUNCTIONS, OPS
 from dsl.show import OPERATORS
 from dsl.syntax import Source, Term
@@ -30,12 +31,6 @@ LATER: dict[str, str] = {
 }
 """Functions of the language that this version does not compile, and what they are part of."""
 
-_LATER_KINDS: dict[str, str] = {
-    "series": "sums and products over an index",
-    "index": "parameter vectors",
-    "tuple": "tuples",
-}
-
 
 @dataclass
 class Scope:
@@ -51,6 +46,11 @@ class Scope:
     domains: list[Expr] = field(default_factory=list)
     requires: list[Expr] = field(default_factory=list)
     errors: list[SpecError] = field(default_factory=list)
+    vectors: dict[str, tuple[Expr, ...]] = field(default_factory=dict)
+    """The entries of names that stand for several numbers."""
+    running: list[str] = field(default_factory=list)
+    """The names of the sums and products that are being written out, and how many terms they had."""
+    terms: int = 0
 
     def note(
         self, code: str, message: str, span: Span, suggestion: str | None = None, fix: Fix | None = None
@@ -84,7 +84,10 @@ def translate(term: Term, scope: Scope) -> Expr | None:
     while stack:
         node, ready = stack.pop()
         if not ready:
-            what = _LATER_KINDS.get(node.kind)
+            if node.kind in INDEXED:
+                values.append(INDEXED[node.kind](node, scope, translate))
+                continue
+            what = None
             if node.kind == "call" and node.text not in scope.callees and node.text not in scope.silent:
                 what = LATER.get(node.text)
             if what is not None:
@@ -159,6 +162,11 @@ def _number(node: Term, _: list[Expr | None], __: Scope) -> Expr:
 
 def _name(node: Term, _: list[Expr | None], scope: Scope) -> Expr | None:
     name = node.text
+    if name in scope.vectors:
+        scope.note(
+            "E0112", f"'{name}' is a vector where a number is expected", node.span, f"'{name}[0]' is one"
+        )
+        return None
     if name in scope.names:
         return scope.names[name]
     if name in CONSTANTS:
@@ -228,8 +236,17 @@ def _fold(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
 
 
 def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
-    """The callee's body with its input and its parameters replaced by what the call gives."""
-    slots = [*callee.inputs, *(parameter.name for parameter in callee.parameters)]
+    """The callee's body with its input and its parameters replaced by what the call gives.
+
+    Learnable parameters come first, as in the function that is generated; a vector keeps its initial values.
+    """
+    if callee.others:
+        count = len(callee.outputs)
+        help_ = "call definitions of one output, or write its formula out"
+        scope.note("E0112", f"'{node.text}' gives {count} numbers where one is expected", node.span, help_)
+        return None
+    numbers = [each.name for each in callee.learned if each.kind != "vector"]
+    slots = [*callee.inputs, *numbers, *(each.name for each in callee.parameters)]
     positional = len(operands) - len(node.keywords)
     if not len(callee.inputs) <= positional <= len(slots):
         most = len(slots) - len(callee.inputs)
@@ -258,12 +275,11 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
     if not _all_real(terms, arguments, scope):
         return None
     values: dict[Expr, Expr] = {}
-    for parameter in callee.parameters:
+    for parameter in callee.settable:
         if parameter.name not in given and parameter.default is None:
             scope.note("E0117", f"parameter '{parameter.name}' of '{node.text}' has no default", node.span)
             return None
-        if parameter.default is not None:
-            values[Symbol(parameter.name)] = Number(parameter.default)
+    values |= {Symbol(name): Number(value) for name, value in known_defaults(callee).items()}
     values |= {Symbol(name): value for name, (_, value) in given.items() if value is not None}
     return _instantiate(callee, values, node, scope)
 
@@ -313,6 +329,10 @@ def _text(node: Term, _: list[Expr | None], scope: Scope) -> None:
     scope.note("E0112", "a string where a number is expected", node.span)
 
 
+def _tuple(node: Term, _: list[Expr | None], scope: Scope) -> None:
+    scope.note("E0112", "several numbers where one is expected", node.span)
+
+
 _KINDS: dict[str, Callable[[Term, list[Expr | None], Scope], Expr | None]] = {
     "number": _number,
     "name": _name,
@@ -322,4 +342,5 @@ _KINDS: dict[str, Callable[[Term, list[Expr | None], Scope], Expr | None]] = {
     "chain": _chain,
     "conditional": lambda node, operands, scope: _apply("where", node, operands, scope),
     "text": _text,
+    "tuple": _tuple,
 }

@@ -15,15 +15,16 @@ from dsl.bench import measure
 from dsl.bench.case import Case
 from dsl.bench.clock import NoDevice, device
 from dsl.bench.plan import SPELLINGS, plan, typed
-from dsl.bench.rivals import eager, plain
+from dsl.bench.rivals import eager, liger_gate, plain
 from dsl.bench.run import Options, load, means, run
+from dsl.build import build
 from dsl.expr import Symbol, call
 from dsl.ops import FUNCTIONS
 from dsl.project import read_project
 
 ROOT = Path(__file__).parent.parent
-ACTIVATIONS = [each for each in read_project([ROOT / "specs"]).checked().activations if not each.joint]
-CASES = {case.name: case for case in plan(ACTIVATIONS)}
+ACTIVATIONS = [each for each in read_project([ROOT / "specs"]).checked().activations if not each.others]
+CASES = {case.label: case for case in plan(ACTIVATIONS)}
 CPU = torch.device("cpu")
 
 
@@ -34,24 +35,49 @@ def test_every_function_can_be_typed() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_typed_formulas_are_the_function(name: str) -> None:
     case = CASES[name]
-    x = torch.linspace(-3, 3, 101, dtype=torch.float64)
-    torch.testing.assert_close(plain(case)(x), eager(case)(x))
+    x = torch.linspace(-3, 3, 102, dtype=torch.float64)
+    tensors = [x] if case.packed else [x.roll(k) for k in range(case.inputs)]
+    torch.testing.assert_close(plain(case)(*tensors), eager(case)(*tensors))
 
 
 @pytest.mark.parametrize("op", ["max", "min"])
 def test_the_order_of_a_number_and_a_tensor_does_not_matter(op: str) -> None:
     x = Symbol("x")
-    assert typed(call(op, x, 2), "x", {}) == typed(call(op, 2, x), "x", {})
+    assert typed(call(op, x, 2), ["x"], {}) == typed(call(op, 2, x), ["x"], {})
 
 
 def test_parameters_become_numbers() -> None:
-    source = typed(Symbol("x") * call("exp", Symbol("a")), "x", {"a": Fraction(0)})
+    source = typed(Symbol("x") * call("exp", Symbol("a")), ["x"], {"a": Fraction(0)})
     assert source == "def plain(x):\n    v1 = x * 1\n    return v1"
 
 
 def test_cases_survive_json() -> None:
     for case in CASES.values():
         assert Case.from_json(json.loads(json.dumps(asdict(case)))) == case
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_was_measured_before_ctrl_c_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool
+) -> None:
+    def throughput(case: Case, *_: object) -> list[measure.Row]:
+        if case.name == "relu":
+            raise KeyboardInterrupt
+        return [{"name": case.name, "ms": {"dslgen": 1.0}}]
+
+    monkeypatch.setattr(measure, "throughput", throughput)
+    monkeypatch.setattr(measure, "wrong", lambda _: None)
+    file = tmp_path / "found.json"
+    options = Options(device="cpu", dtypes=("float32",), json=file if kept else None)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run([CASES["mish"], CASES["relu"], CASES["silu"]], ROOT / "generated", options, "bench")
+    assert str(stopped.value) == (f"{file} holds what was measured" if kept else "nothing is kept")
+    assert file.exists() is kept
+    if kept:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        assert [row["name"] for row in found["throughput"]] == ["mish"]
+        assert found["wrong"] == ["stopped"]
+    assert capsys.readouterr().err == ""  # no terminal reads
 
 
 def test_rows_hold_times_errors_and_fractions() -> None:
@@ -66,12 +92,30 @@ def test_rows_hold_times_errors_and_fractions() -> None:
             assert not row["failed"]
 
 
+def test_gates_are_timed_in_two_tensors_and_in_one(tmp_path: Path) -> None:
+    build([ROOT / "specs"], tmp_path / "timed")
+    package = load(tmp_path / "timed")
+    for name in ("swiglu", "swiglu packed", "swiglu_oai packed", "glu packed"):
+        for n in (measure.WIDTH * 2, 333):
+            rows = measure.throughput(CASES[name], package, "float32", n, 0, CPU, ("dslgen", "eager"))
+            for row in rows:
+                assert (row["name"], measure.wrong(row), row["failed"]) == (name, None, {})
+    assert "glu" in CASES["glu packed"].reference
+    assert len(measure.host(CASES["swiglu packed"], package, CPU)["dslgen"]) == 3
+
+
+def test_gates_of_other_libraries_are_found_by_what_they_compute() -> None:
+    found = {case.name: gate for case in CASES.values() if (gate := liger_gate(case))}
+    assert found == {"swiglu": ("LigerSiLUMulFunction", True), "geglu_tanh": ("LigerGELUMulFunction", False)}
+
+
 def test_a_wrong_result_is_found() -> None:
     row = {"name": "f", "dtype": "float32", "kind": "value", "n": 2, "offset": 0, "failed": {}}
     assert measure.wrong(row | {"error": {"dslgen": 1e-7}}) is None
     assert "off by" in str(measure.wrong(row | {"error": {"dslgen": 1e-3}}))
     assert "off by" in str(measure.wrong(row | {"error": {"dslgen": math.nan}}))
-    assert measure._error(torch.tensor([1.0, math.nan]), torch.ones(2, dtype=torch.float64)) == math.inf
+    exact = (torch.ones(2, dtype=torch.float64),)
+    assert measure._error((torch.tensor([1.0, math.nan]),), exact) == math.inf
 
 
 def test_a_run_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

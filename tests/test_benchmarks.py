@@ -19,7 +19,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module
 
 
-@pytest.mark.parametrize("name", ["table", "launch_search", "build_speed"])
+@pytest.mark.parametrize("name", ["table", "launch_search", "build_speed", "comparison"])
 def test_examples(scripts: Any, name: str) -> None:
     tried = doctest.testmod(scripts(name))
     assert tried.attempted

@@ -197,6 +197,22 @@ def test_certify_measures_kernel_and_formula(project: Path, capsys: pytest.Captu
     assert run("certify", "--check") == 0
 
 
+def test_gates_are_certified_in_every_input(project: Path) -> None:
+    """Of each result that depends on it, every input is tried; the header has both where it is worst."""
+    (project / "specs/a.act").write_text("gate(x, u) = max(x, 0) * u\n  packed halves\n")
+    assert run("certify", "--samples", "50") == 0
+    held = read_lock(Path("certificates.json"))["gate"]
+    assert held.kinds == ("value", "gradient_u", "gradient_x")
+    tried = {row.kind: row.tried for row in held.rows if row.dtype == "float16"}
+    assert tried["value"] == tried["gradient_x"] == 2 * tried["gradient_u"]
+    assert all(row.point is not None and row.worst_ulp <= 0.51 and not row.failed for row in held.rows)
+    assert run("build", "-o", "built") == 0
+    text = Path("built/gate.py").read_text()
+    assert "by u        float32   0 at (" in text
+    assert "against a few values of the others" in text
+    assert run("certify", "--check") == 0
+
+
 def test_explain_tells_the_derivation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "specs/a.act").write_text("bare(x) = 1 / (1 + exp(-x))\n\nsquare(x; a) = a * x * x\n")
     assert run("explain", "bare") == 0

@@ -156,4 +156,4 @@ def test_interrupt_is_quiet(project: Path, capsys: Capture, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setitem(STAGES, "parse", interrupt)
-    assert run(capsys, "show", "silu", "--after", "parse") == (130, "", "\n")
+    assert run(capsys, "show", "silu", "--after", "parse") == (130, "", "\ndslgen: stopped\n")

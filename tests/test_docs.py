@@ -1,14 +1,19 @@
 """The documentation is true where a test can tell: links, paths, modules, spellings said to be equal."""
 
+import importlib
+import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from dsl.parse import parse_all
 from dsl.pipeline import compile_activation
+from dsl.project import check_text
 from dsl.resolve import resolve_all
+from tests.pages import recorded
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
@@ -21,7 +26,8 @@ def test_links_and_paths(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
     for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w/.-]*)`", text):
-        assert "NAME" in path or (ROOT / path).exists(), path
+        made = f"`{path}`:\n\n```" in text  # by the reader
+        assert "NAME" in path or made or (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -79,3 +85,52 @@ def test_make_help_names_every_target() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert phony is not None
     assert re.findall(r"^make (\w+)", done.stdout, re.MULTILINE) == phony[1].split()
+
+
+@pytest.mark.parametrize("page", ["tutorial", "howto"])
+def test_a_recorded_session_is_what_is_printed(page: str, tmp_path: Path) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+    assert recorded(text, tmp_path) == text, f"run: python -m tests.pages docs/{page}.md"
+
+
+SHOWN = {"text", "{toctree}", "{include}"}
+"""Blocks in which nothing is to be run."""
+RUN = {
+    "editors": {"json", "lua", "lisp", "toml"},  # the first and last are read below, the others by editors
+    "howto": {"act", "console", "python"},
+    "index": {"act"},
+    "language": {"act"},  # by tests/test_parse.py
+    "plugins": {"python", "sh"},  # by tests/plugins, and by tests/test_compile.py
+    "pytorch": {"python", "sh"},  # what the shell runs is `tests.conformance`
+    "tutorial": {"act", "console", "python"},
+}
+"""The languages of each page's blocks, all of which some test runs."""
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_every_block_of_the_site_is_run(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```([^\s`]+).*?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    unknown = {language for language, _ in blocks} - SHOWN - RUN.get(page.stem, set())
+    assert not unknown, "let a test run these, and name them in RUN"
+    readers = {"json": json.loads, "toml": tomllib.loads}
+    for language, code in blocks:
+        if language in readers:
+            assert readers[language](code)
+        if language == "act" and page.stem == "index":
+            assert not check_text(code)
+
+
+def test_the_comparison_is_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    comparison = importlib.import_module("comparison")
+    times = json.loads((ROOT / "benchmarks/results/speed-h200.json").read_text(encoding="utf-8"))
+    page = comparison.PAGE.read_text(encoding="utf-8")
+    assert comparison.written(page, times) == page, "run: python benchmarks/comparison.py"
+
+
+def test_the_notebook_is_stripped() -> None:
+    notebook = json.loads((ROOT / "docs/notebook.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None

@@ -53,6 +53,13 @@ GATES: dict[str, Callable[..., Tensor]] = {
     "geglu_tanh": lambda x, gate: x * functional.gelu(gate, approximate="tanh"),
     "swiglu": lambda gate, up: functional.silu(gate) * up,
     "swiglu_oai": _oai,
+    "swiglu_step": lambda gate, up: functional.silu(gate).clamp(max=7.0) * up.clamp(-7.0, 7.0),
+    "fatrelu_and_mul": lambda gate, up: functional.threshold(gate, 0.01, 0.0) * up,
+    "gtu": lambda x, gate: torch.tanh(x) * torch.sigmoid(gate),
+    "relu2_and_mul": lambda gate, up: functional.relu(gate).square() * up,
+    "seglu": lambda gate, up: functional.selu(gate) * up,
+    "mish_glu": lambda gate, up: functional.mish(gate) * up,
+    "dual_relu": lambda a, b: functional.relu(a) - functional.relu(b),
 }
 PLAIN: dict[str, Callable[..., Tensor]] = {
     **GATES,
@@ -81,7 +88,7 @@ SHAPES = (
 def acts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     folder = tmp_path_factory.mktemp("joint")
     (folder / "odd.act").write_text(ODD)
-    shipped = [ROOT / "specs" / name for name in ("gates.act", "gated_linear.act")]
+    shipped = [ROOT / "specs" / name for name in ("gates.act", "gated_linear.act", "exponential_units.act")]
     build([*shipped, folder / "odd.act"], folder / "joined")
     sys.path.insert(0, str(folder))
     try:
@@ -224,13 +231,13 @@ def test_in_the_interpreter() -> None:
 def test_kernels_read_strided_inputs_in_place(acts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[Tensor] = []
     joint = importlib.import_module(f"{acts.__name__}._joint")
-    copy = joint._laid_out_as
+    copy = joint._in_order_of
 
-    def watched(like: Tensor, x: Tensor) -> Tensor:
+    def watched(like: Tensor, x: Tensor, scattered: bool) -> Tensor:
         copied.append(x)
-        return copy(like, x)  # type: ignore[no-any-return]
+        return copy(like, x, scattered)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(joint, "_laid_out_as", watched)
+    monkeypatch.setattr(joint, "_in_order_of", watched)
     for what, a, b in layouts(torch.float32):
         copied.clear()
         acts.swiglu(a, b)
@@ -395,8 +402,8 @@ def test_exported_programs_need_nothing_of_the_package(acts: ModuleType) -> None
 
 def test_modules(acts: ModuleType) -> None:
     layer = acts.SwiGLUOAI(limit=3.0)
-    assert repr(layer) == "SwiGLUOAI(alpha=1.702, limit=3.0)"
-    assert repr(acts.SwiGLU()) == "SwiGLU()"
+    assert repr(layer) == "SwiGLUOAI(alpha=1.702, limit=3.0, dim=-1)"
+    assert repr(acts.SwiGLU()) == "SwiGLU(dim=-1)"
     gate, up = normal((2, 3), torch.float32, 0), normal((3,), torch.float32, 1)
     close(layer(gate, up), acts.swiglu_oai(gate, up, limit=3.0), 0)
     close(functional_call(acts.SwiGLU(), {}, (gate, up)), GATES["swiglu"](gate, up), 1e-6)
@@ -431,12 +438,39 @@ def test_what_is_refused(acts: ModuleType) -> None:
         operator(acts, "swiglu").slopes(torch.ones(3), x, x, [True, True])
 
 
-def test_distributed_tensors_are_refused(acts: ModuleType) -> None:
-    class DTensor(torch.Tensor):
-        pass
+@compiled
+def test_distributed_tensors(acts: ModuleType) -> None:
+    """Shards stay shards; the gradient of what is on every device and was broadcast is a partial sum."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+    from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    with pytest.raises(NotImplementedError, match=r"swiglu: .* do not take DTensors; use their to_local\(\)"):
-        operator(acts, "swiglu")(torch.ones(3).as_subclass(DTensor), torch.ones(3))
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        gate, up, bias = (normal(shape, torch.float32, i) for i, shape in enumerate([(4, 6), (4, 6), (6,)]))
+        for placement in (Shard(0), Replicate()):
+            x = DTensor.from_local(gate, mesh, [placement]).requires_grad_()
+            for other, like, partial in ((up, placement, placement), (bias, Replicate(), Partial())):
+                y = DTensor.from_local(other, mesh, [like]).requires_grad_()
+                z: Any = acts.swiglu(x, y)
+                assert z.placements == (placement,)
+                close(z.to_local(), GATES["swiglu"](gate, other), 1e-6)
+                found: Any = torch.autograd.grad(z.sum(), (x, y))
+                dx, dy = found
+                assert dx.placements == (placement,)
+                assert dy.placements == (like if placement == Replicate() else partial,)
+                local = other.clone().requires_grad_()
+                (exact,) = torch.autograd.grad(GATES["swiglu"](gate, local).sum(), local)
+                close(dy.to_local(), exact, 1e-5)
+            packed = acts.swiglu(x, dim=1)
+            assert packed.placements == (placement,)
+            close(packed.to_local(), GATES["swiglu"](*gate.chunk(2, 1)), 1e-6)
+        halves = (DTensor.from_local(each, mesh, [Partial()]) for each in (gate, up))
+        assert acts.swiglu(*halves).placements == (Replicate(),)
+    finally:
+        dist.destroy_process_group()
 
 
 def test_warm_up_and_meta(acts: ModuleType) -> None:

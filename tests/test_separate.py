@@ -95,7 +95,7 @@ def test_products_in_which_nothing_can_be_separated_end() -> None:
 def test_programs_compute_the_value_and_its_derivatives(formula: str) -> None:
     (activation,) = activations(f"f(x, y) = {formula}\n")
     exact = derive_joint(activation)
-    program = compile_joint(activation).program
+    (program,) = compile_joint(activation).program.outputs
     functions = [program.forward, *program.gradients]
     pairs = [(0, 0), (0, 1), (1, 1)]
     for point in points():
@@ -120,16 +120,18 @@ def test_programs_compute_the_value_and_its_derivatives(formula: str) -> None:
 )
 def test_each_factor_is_stable(formula: str, point: dict[str, float], expected: float) -> None:
     (activation,) = activations(f"f(x, y) = {formula}\n")
-    assert run(compile_joint(activation).program.forward, point) == pytest.approx(expected, nan_ok=True)
+    assert run(compile_joint(activation).program.outputs[0].forward, point) == pytest.approx(
+        expected, nan_ok=True
+    )
 
 
 def test_second_derivatives_that_vanish_are_left_out() -> None:
     (activation,) = activations("f(x, y) = x * sigmoid(y)\n")
-    assert list(compile_joint(activation).program.curvatures) == [(0, 1), (1, 1)]
+    assert list(compile_joint(activation).program.outputs[0].curvatures) == [(0, 1), (1, 1)]
 
 
 def test_a_domain_holds_for_derivatives_too() -> None:
     (activation,) = activations("f(x, y) = x * log(y)\n  domain y > 0\n")
-    program = compile_joint(activation).program
+    (program,) = compile_joint(activation).program.outputs
     outside = {"x": 1.0, "y": -1.0}
     assert all(str(run(function, outside)) == "nan" for function in program.functions)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dsl.derive import derivative
 from dsl.expr import Expr, Number, Symbol, call, is_op, postorder, size
 from dsl.ieee import evaluate, run
+from dsl.pipeline import Stages, stages
 from dsl.resolve import activations
 from dsl.rewrite.angles import square_angles
 from dsl.rewrite.core import lower
@@ -277,3 +278,46 @@ def test_what_does_not_cancel_far_out_is_left() -> None:
 
 def test_a_factor_below_one_is_taken_up_by_coefficients() -> None:
     assert evaluate(program("0.5 * (4 * exp(0.5 * x) - 3)"), {"x": 175.0}, narrow=True) < 3e38
+
+
+PARAMETRIC = [
+    ("f(x; a = 1.0) = tanh(a * x) * log(1 + exp(x))", ["0.01", "0.87", "3.5", "-2"], 500.0),
+    ("f(x; a = 1.0) = x * sigmoid(a * x)", ["0.001", "1", "-0.5", "20"], 500.0),
+    ("f(x; a = 1.0) = x * tanh(a * exp(x))", ["0.6", "0.001", "-1"], 10.0),
+]
+
+
+@pytest.mark.parametrize(("text", "values", "largest"), PARAMETRIC)
+@pytest.mark.parametrize("kind", [0, 1])
+def test_parameters_of_any_size_and_sign(text: str, values: list[str], largest: float, kind: int) -> None:
+    """In float32's range: quantities of unknown signs, and how far out a limit is reached."""
+    (activation,) = activations(text)
+    made = stages(activation)
+    assert isinstance(made, Stages)
+    root, exact = made.stabilised[kind], made.simplified[kind]
+    for value in map(Fraction, values):
+        for at in (-3e4, -200.0, -21.5, -1.25, -1e-5, 1e-5, 0.75, 9.5, largest / 3, largest):
+            expected = probe(exact, {"a": value, "x": Fraction(at)})
+            assert expected is not None
+            got = evaluate(root, {"a": float(value), "x": at}, narrow=True)
+            assert math.isclose(got, float(expected), rel_tol=1e-10, abs_tol=1e-36), (value, at)
+
+
+@pytest.mark.parametrize("at", [-60.0, -85.0, -95.0, -170.0])
+def test_a_root_of_a_tail_lives_longer_than_the_tail(at: float) -> None:
+    exact = spec("sqrt(log(1 + exp(x)))")
+    root = settle_tails(stabilise(exact, "x").value, exact, "x")
+    assert math.isclose(evaluate(root, {"x": at}, narrow=True), math.exp(at / 2), rel_tol=1e-12)
+
+
+def test_a_root_of_few_bits_is_patched() -> None:
+    """x / 2 + (x + 2) / 2 is rounded beside -1, although sums of few bits are exact."""
+    (activation,) = activations("f(x) = x / 2 * clamp(x + 2, 0, 2)")
+    gradient = stages(activation).stabilised[1]
+    assert evaluate(gradient, {"x": math.nextafter(-1.0, 0)}) == 2.0**-53
+
+
+def test_one_quotient_that_overflows_is_taken_apart() -> None:
+    exact = simplify(derivative(lower(spec("x * (1 + 0.5 * x / sqrt(1 + x**2)) / 2")), "x"))
+    got = evaluate(stabilise(exact, "x").value, {"x": -1e8}, narrow=True)
+    assert math.isclose(got, 0.25, rel_tol=1e-9)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dsl.bench.case import Case
 from dsl.bench.clock import NoDevice
-from dsl.bench.run import Options, run
+from dsl.bench.run import Options, kept, run
 
 
 def main() -> int:
@@ -42,12 +42,15 @@ def main() -> int:
     )
     cases = [Case.from_json(row) for row in json.loads(given.plan.read_text(encoding="utf-8"))]
     only = given.only.split(",") if given.only else [case.name for case in cases]
-    command = f"python -m dsl.bench {' '.join(sys.argv[1:])}"
+    command = f"python -m dsl.bench {kept(sys.argv[1:])}"
     try:
         return run([case for case in cases if case.name in only], given.package, options, command)
     except NoDevice as error:
         print(f"dsl.bench: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"dsl.bench: stopped: {stop}", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

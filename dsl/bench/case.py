@@ -13,7 +13,9 @@ class Case:
 
     `parameters` are its arguments after the tensor, at their defaults (1 where there is none). `reference` is
     the dotted name of PyTorch's function, empty if the spec names none, and `arguments` the fixed ones it is
-    called with. `plain` is the source of `plain(x)`, the formula as it is typed in torch.
+    called with. `plain` is the source of `plain(x)`, the formula as it is typed in torch. One of several
+    `inputs` is called with as many tensors, or with one that holds them along its last dimension, "halves" or
+    "interleaved", as `packed` says; then `plain` takes that one.
     """
 
     name: str
@@ -22,6 +24,13 @@ class Case:
     reference: str
     arguments: tuple[tuple[str, str | float | bool], ...]
     plain: str
+    inputs: int = 1
+    packed: str = ""
+
+    @property
+    def label(self) -> str:
+        """The case's name in rows and tables."""
+        return f"{self.name} packed" if self.packed else self.name
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Case:

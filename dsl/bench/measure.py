@@ -37,12 +37,36 @@ def inputs(n: int, offset: int, dtype: str, where: torch.device, count: int) -> 
     return [torch.randn(n + offset, dtype=kind, device=where)[offset:] for _ in range(count)]
 
 
+WIDTH = 8192
+"""Columns of the tensors that hold several, each of which has as many."""
+
+
+def arguments(
+    case: Case, n: int, offset: int, dtype: str, where: torch.device
+) -> tuple[list[Tensor], Tensor]:
+    """The tensors of a call with n results, and an incoming gradient like the result.
+
+    One that holds several has rows of `WIDTH` results, or a single one where that does not divide n.
+    """
+    if not case.packed:
+        *tensors, upstream = inputs(n, offset, dtype, where, case.inputs + 1)
+        return tensors, upstream
+    (flat,) = inputs(case.inputs * n, offset, dtype, where, 1)
+    (upstream,) = inputs(n, offset, dtype, where, 1)
+    rows = n // WIDTH if n % WIDTH == 0 else 1
+    return [flat.view(rows, -1)], upstream.view(rows, -1)
+
+
 @cache
-def roof(kind: str, dtype: str, n: int, offset: int, where: torch.device) -> float:
+def roof(kind: str, dtype: str, n: int, offset: int, where: torch.device, count: int = 1) -> float:
     """Milliseconds of the fastest of PyTorch's kernels that move as many tensors and compute nothing.
 
-    That is a copy for a value, and for a gradient, which reads two tensors, a sum or a product.
+    That is a copy for a value, and for a gradient, which reads two tensors, a sum or a product. For `count`
+    inputs it is as many copies as move as much: those, and the result or its gradient, and their gradients.
     """
+    if count > 1:
+        moved = {"value": count + 1, "gradient": 2 * count + 1}[kind]
+        return roof("value", dtype, n, offset, where) * moved / 2
     a, b = inputs(n, offset, dtype, where, 2)
     out = torch.empty_like(a)
     calls: dict[str, list[Callable[[], object]]] = {
@@ -63,12 +87,13 @@ def throughput(
 ) -> list[Row]:
     """A row each for the value and the gradient: milliseconds and errors of all rivals or of those named."""
     rows: list[Row] = [
-        {"name": case.name, "dtype": dtype, "kind": kind, "n": n, "offset": offset} for kind in KINDS
+        {"name": case.label, "dtype": dtype, "kind": kind, "n": n, "offset": offset} for kind in KINDS
     ]
     for row in rows:
-        row |= {"roof": roof(row["kind"], dtype, n, offset, where), "ms": {}, "error": {}, "failed": {}}
-    x, upstream = inputs(n, offset, dtype, where, 2)
-    exact = _exact(case, x, upstream)
+        limit = roof(row["kind"], dtype, n, offset, where, case.inputs)
+        row |= {"roof": limit, "ms": {}, "error": {}, "failed": {}}
+    tensors, upstream = arguments(case, n, offset, dtype, where)
+    exact = _exact(case, tensors, upstream)
     for name, make in rivals(case, package).items():
         if names and name not in names:
             continue
@@ -78,7 +103,7 @@ def throughput(
                 if rival is None or (row["kind"] == "gradient" and not rival.gradient):
                     continue
                 with rival.context():
-                    call = CALLS[row["kind"]](rival, x, upstream)
+                    call = CALLS[row["kind"]](rival, tensors, upstream)
                     result = call()
                     row["ms"][name] = milliseconds(call, where)
                 row["error"][name] = _error(result, truth)
@@ -90,39 +115,48 @@ def throughput(
     return rows
 
 
-def _value(rival: Rival, x: Tensor, upstream: Tensor) -> Callable[[], Tensor]:
-    def call() -> Tensor:
+def _value(rival: Rival, tensors: list[Tensor], upstream: Tensor) -> Callable[[], tuple[Tensor, ...]]:
+    def call() -> tuple[Tensor, ...]:
         with torch.no_grad():
-            return rival.function(x)
+            return (rival.function(*tensors),)
 
     return call
 
 
-def _gradient(rival: Rival, x: Tensor, upstream: Tensor) -> Callable[[], Tensor]:
-    tracked = x.detach().requires_grad_()
-    y = rival.function(tracked)
-    return lambda: torch.autograd.grad(y, tracked, upstream, retain_graph=True)[0]
+def _gradient(rival: Rival, tensors: list[Tensor], upstream: Tensor) -> Callable[[], tuple[Tensor, ...]]:
+    tracked = [x.detach().requires_grad_() for x in tensors]
+    y = rival.function(*tracked)
+    return lambda: torch.autograd.grad(y, tracked, upstream, retain_graph=True)
 
 
 CALLS = {"value": _value, "gradient": _gradient}
 
 
-def _exact(case: Case, x: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor]:
-    """The value and the gradient at both ends of a tensor, by PyTorch in float64."""
+Results = tuple[Tensor, ...]
+
+
+def _exact(case: Case, tensors: list[Tensor], upstream: Tensor) -> tuple[Results, Results]:
+    """The value and the gradients at both ends of tensors, by PyTorch in float64."""
     function = eager(case)
-    sample = _ends(x).double().requires_grad_()
-    y = function(sample)
-    (gradient,) = torch.autograd.grad(y, sample, _ends(upstream).double())
-    return y.detach(), gradient
+    sample = [_ends(x).double().requires_grad_() for x in tensors]
+    y = function(*sample)
+    gradients = torch.autograd.grad(y, sample, _ends(upstream).double())
+    return (y.detach(),), gradients
 
 
 def _ends(x: Tensor) -> Tensor:
-    return x if x.numel() <= 2 * SAMPLE else torch.cat([x[:SAMPLE], x[-SAMPLE:]])
+    """The first and the last elements of a tensor, or its first and its last row."""
+    rows = SAMPLE if x.dim() == 1 else 1
+    return x if len(x) <= 2 * rows else torch.cat([x[:rows], x[-rows:]])
 
 
-def _error(got: Tensor, exact: Tensor) -> float:
+def _error(got: Results, exact: Results) -> float:
     """The greatest error over the greater of 1 and the exact value; infinite where there is no number."""
-    error = (_ends(got.detach()).double() - exact).abs() / exact.abs().clamp(min=1)
+    return max(_greatest(_ends(one.detach()).double(), other) for one, other in zip(got, exact, strict=True))
+
+
+def _greatest(got: Tensor, exact: Tensor) -> float:
+    error = (got - exact).abs() / exact.abs().clamp(min=1)
     return float(error.nan_to_num(nan=float("inf")).max())
 
 
@@ -138,29 +172,28 @@ def wrong(row: Row) -> str | None:
 def warm(case: Case, package: Any, dtypes: tuple[str, ...], n: int, where: torch.device) -> None:
     """Fill the compilers' caches on disk with what `throughput` will run."""
     for dtype in dtypes:
-        x, upstream = inputs(n, 0, dtype, where, 2)
+        tensors, upstream = arguments(case, n, 0, dtype, where)
         for make in rivals(case, package).values():
             for kind in KINDS:
                 try:
                     rival = make()
                     if rival is not None and (kind == "value" or rival.gradient):
                         with rival.context():
-                            CALLS[kind](rival, x, upstream)()
+                            CALLS[kind](rival, tensors, upstream)()
                 except Exception:  # It fails again where it is measured, and is told there.
                     continue
-        del x, upstream
+        del tensors, upstream
         if where.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def host(case: Case, package: Any, where: torch.device) -> Row:
     """Microseconds that one call keeps the host busy: a value, a forward with gradient, a backward."""
-    (x,) = inputs(HOST_ELEMENTS, 0, "float32", where, 1)
-    tracked = x.clone().requires_grad_()
-    upstream = torch.ones_like(x)
-    row: Row = {"name": case.name}
+    tensors, upstream = arguments(case, HOST_ELEMENTS, 0, "float32", where)
+    tracked = [x.clone().requires_grad_() for x in tensors]
+    row: Row = {"name": case.label}
     for who, function in zip(HOST_RIVALS, (ours(case, package), eager(case)), strict=True):
-        backward = partial(torch.autograd.grad, function(tracked), tracked, upstream, retain_graph=True)
-        calls = (partial(function, x), partial(function, tracked), backward)
+        backward = partial(torch.autograd.grad, function(*tracked), tracked, upstream, retain_graph=True)
+        calls = (partial(function, *tensors), partial(function, *tracked), backward)
         row[who] = [host_microseconds(call, where) for call in calls]
     return row

@@ -7,7 +7,7 @@ names it, and the formula as somebody would type it in torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -21,8 +21,12 @@ from dsl.rewrite.core import lower
 
 
 def plan(activations: Iterable[Activation]) -> list[Case]:
-    """The activations as cases, in their order."""
-    return [_case(activation) for activation in activations]
+    """The activations as cases, in their order; one that takes packed tensors is two."""
+    return [
+        _case(activation, packed)
+        for activation in activations
+        for packed in ("", activation.packed)[: 2 if activation.packed else 1]
+    ]
 
 
 def write_plan(cases: Iterable[Case], path: Path) -> None:
@@ -30,11 +34,12 @@ def write_plan(cases: Iterable[Case], path: Path) -> None:
     write_atomic(path, json.dumps([asdict(case) for case in cases], indent=1) + "\n")
 
 
-def _case(activation: Activation) -> Case:
+def _case(activation: Activation, packed: str) -> Case:
     values = {
         each.name: Fraction(1 if each.default is None else each.default) for each in activation.parameters
     }
-    reference = next(iter(activation.references), None)
+    whole = bool(packed) or len(activation.inputs) == 1  # PyTorch's gates take one tensor
+    reference = next(iter(activation.references), None) if whole else None
     fixed = () if reference is None else reference.arguments
     return Case(
         activation.name,
@@ -42,7 +47,9 @@ def _case(activation: Activation) -> Case:
         tuple(map(float, values.values())),
         "" if reference is None else reference.target,
         tuple((key, _plain(value)) for key, value in fixed),
-        typed(activation.body, activation.input, values),
+        typed(activation.body, activation.inputs, values, packed),
+        len(activation.inputs),
+        packed,
     )
 
 
@@ -80,12 +87,21 @@ OF_NUMBERS = {
 """The same where every operand after the first is a number."""
 
 
-def typed(body: Expr, x: str, parameters: Mapping[str, Fraction]) -> str:
+_APART = {
+    "halves": "{names} = x.chunk({count}, -1)",
+    "interleaved": "{names} = (x[..., k::{count}] for k in range({count}))",
+}
+"""How somebody takes a tensor apart that holds several."""
+
+
+def typed(body: Expr, inputs: Sequence[str], parameters: Mapping[str, Fraction], packed: str = "") -> str:
     """The source of `plain(x)`: a formula in torch operations as it stands in the spec, one a line.
+
+    Of several inputs it takes as many tensors, or one that holds them.
 
     >>> from dsl.expr import call
     >>> t = Symbol("t")
-    >>> print(typed(t * call("tanh", call("max", t, 0)), "t", {}))
+    >>> print(typed(t * call("tanh", call("max", t, 0)), ["t"], {}))
     def plain(x):
         v1 = torch.clamp(x, min=0)
         v2 = torch.tanh(v1)
@@ -93,8 +109,9 @@ def typed(body: Expr, x: str, parameters: Mapping[str, Fraction]) -> str:
         return v3
     """
     body = substitute(body, {Symbol(name): Number(value) for name, value in parameters.items()})
-    written: dict[Expr, str] = {Symbol(x): "x"}
-    varying: set[Expr] = {Symbol(x)}
+    names = ["x", *(f"x{place}" for place, _ in enumerate(inputs[1:], 1))]
+    written: dict[Expr, str] = {Symbol(name): shown for name, shown in zip(inputs, names, strict=True)}
+    varying: set[Expr] = set(written)
     lines: list[str] = []
     for node in postorder(body):
         if isinstance(node, Apply) and varying.intersection(node.args):
@@ -103,7 +120,9 @@ def typed(body: Expr, x: str, parameters: Mapping[str, Fraction]) -> str:
             varying.add(node)
         elif node not in varying:
             written[node] = _number(node)
-    return "\n    ".join(["def plain(x):", *lines, f"return {written[body]}"])
+    apart = [_APART[packed].format(names=", ".join(names), count=len(names))] if packed else []
+    given = "x" if packed else ", ".join(names)
+    return "\n    ".join([f"def plain({given}):", *apart, *lines, f"return {written[body]}"])
 
 
 def _spelled(node: Apply, written: Mapping[Expr, str], varying: Collection[Expr]) -> str:

@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from dsl.bench.case import Case
 
-Function = Callable[[Tensor], Tensor]
+Function = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ def rivals(case: Case, package: Any) -> dict[str, Callable[[], Rival | None]]:
 def ours(case: Case, package: Any) -> Function:
     """The generated function, with its parameters at their defaults."""
     function = getattr(package, case.name)
+    if case.packed:  # the other inputs come before the parameters, which have defaults
+        return function  # type: ignore[no-any-return]
     parameters = case.parameters
-    return lambda x: function(x, *parameters)
+    return lambda *tensors: function(*tensors, *parameters)
 
 
 def eager(case: Case) -> Function:
@@ -61,7 +63,7 @@ def eager(case: Case) -> Function:
     function = getattr(importlib.import_module(module), name)
     fixed = dict(case.arguments)
     try:
-        function(torch.zeros(1), **fixed)
+        function(torch.zeros(case.inputs), **fixed)
     except TypeError:  # Some of PyTorch's functions have no defaults.
         return lambda x: function(x, *case.parameters, **fixed)
     return lambda x: function(x, **fixed)
@@ -107,13 +109,49 @@ def _version(name: str) -> tuple[bool, str]:
 
 
 def _liger(case: Case) -> Rival | None:
-    """Liger-Kernel's function of that class name. Most of its activations have two inputs."""
-    function = getattr(importlib.import_module("liger_kernel.ops"), f"Liger{case.class_name}Function", None)
-    return None if function is None else Rival(function.apply)
+    """Liger-Kernel's function of that class name; of two inputs, the one that computes the same."""
+    ops = importlib.import_module("liger_kernel.ops")
+    if case.inputs == 1:
+        function = getattr(ops, f"Liger{case.class_name}Function", None)
+        return None if function is None else Rival(function.apply)
+    found = liger_gate(case)
+    if found is None or not hasattr(ops, found[0]):
+        return None
+    apply = getattr(ops, found[0]).apply
+    return Rival(apply if found[1] else lambda a, b: apply(b, a))
+
+
+def liger_gate(case: Case) -> tuple[str, bool] | None:
+    """Which of Liger-Kernel's gates a case of two tensors is, and whether it takes them in the same order."""
+    if case.inputs != 2 or case.packed:
+        return None
+    function = plain(case)
+    for name, gate in LIGER_GATES.items():
+        if _same(function, gate):
+            return name, True
+        if _same(lambda a, b: function(b, a), gate):
+            return name, False
+    return None
+
+
+LIGER_GATES: dict[str, Function] = {
+    "LigerSiLUMulFunction": lambda a, b: torch.nn.functional.silu(a) * b,
+    "LigerGELUMulFunction": lambda a, b: torch.nn.functional.gelu(a, approximate="tanh") * b,
+}
+"""Liger-Kernel's gates, which are called for the products in them, and what they compute."""
+
+
+def _same(one: Function, other: Function) -> bool:
+    """Whether two functions of two tensors are the same, as far as a few numbers tell."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = 8 * torch.randn(2, 64, dtype=torch.float64, generator=generator)
+    return torch.allclose(one(a, b), other(a, b))
 
 
 def _flaggems(case: Case) -> Rival | None:
     """PyTorch's function over FlagGems' kernels, where that is one operator and FlagGems has it."""
+    if case.inputs > 1 and not case.packed:
+        return None
     gems = importlib.import_module("flag_gems")
     whole, inside = _operators(case)
     has = inside & {row[0].partition(".")[0] for row in gems._FULL_CONFIG} - _COMMON
@@ -166,8 +204,10 @@ _HELION_BYTES, _HELION_WARPS = 8192, 8
 """A tile's size as Helion's authors publish it for Hopper: its own search takes minutes for each kernel."""
 
 
-def _helion(case: Case) -> Rival:
-    """The typed formula as Helion's kernel, untuned; it has no gradient."""
+def _helion(case: Case) -> Rival | None:
+    """The typed formula as Helion's kernel, untuned; it has no gradient, and one input."""
+    if case.inputs > 1:
+        return None
     kernels: dict[int, Function] = {}
 
     def call(x: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ from dsl.bench import clock, measure
 from dsl.bench.case import Case
 from dsl.bench.measure import Row
 from dsl.bench.rivals import versions
+from dsl.parallel import ending, interrupts_kept
+from dsl.progress import Progress
 
 SWEEP_RIVALS = ("dslgen", "eager")
 """Whom a sweep over sizes times: the others would compile anew for every size."""
@@ -67,26 +69,39 @@ class _Run:
         self.cases, self.folder, self.options, self.where = cases, folder, options, where
         self.package = load(folder)
         self.began = time.monotonic()
+        self.progress = Progress()
         self.found: dict[str, Any] = {"command": command, "environment": environment(where)}
         self.found |= {"host": [], "throughput": [], "sweep": [], "wrong": []}
 
     def all(self) -> int:
-        """Everything, each part saved when it is done."""
-        self.say(", ".join(f"{key} {value}" for key, value in self.found["environment"].items()))
-        self.warm()
-        self.each("throughput", self.cases, self.throughput)
-        self.each("host", self.cases, self.host)
-        self.each("sweep", [case for case in self.cases if case.name in self.options.sweep], self.sweep)
+        """Everything, each part saved when it is done, and at Ctrl-C what there is."""
+        try:
+            with self.progress:
+                self.parts()
+        except KeyboardInterrupt:
+            self.found["wrong"].append("stopped")
+            self.save()
+            kept = f"{self.options.json} holds what was measured" if self.options.json else "nothing is kept"
+            raise KeyboardInterrupt(kept) from None
         print("\n".join(table(self.found)))
         for line in self.found["wrong"]:
             print(f"wrong: {line}")
         return 1 if self.found["wrong"] else 0
 
+    def parts(self) -> None:
+        """One part after another."""
+        self.say(", ".join(f"{key} {value}" for key, value in self.found["environment"].items()))
+        self.warm()
+        self.each("throughput", self.cases, self.throughput)
+        self.each("host", self.cases, self.host)
+        self.each("sweep", [case for case in self.cases if case.name in self.options.sweep], self.sweep)
+
     def each(self, part: str, cases: Sequence[Case], rows: Callable[[Case], Iterator[Row]]) -> None:
         """A part's rows of every case, for as long as the time lasts."""
         for place, case in enumerate(cases):
+            self.progress.show(place, len(cases), f"{part}: {case.name}")
             if self.seconds() > self.options.seconds:
-                missing = ", ".join(each.name for each in cases[place:])
+                missing = ", ".join(each.label for each in cases[place:])
                 self.found["wrong"].append(f"out of time: no {part} of {missing}")
                 break
             self.found[part] += rows(case)
@@ -126,10 +141,13 @@ class _Run:
             return
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         common = (str(self.folder), self.options.dtypes, self.options.elements, str(self.where))
-        with ProcessPoolExecutor(self.options.workers, get_context("spawn")) as pool:
-            for job in as_completed([pool.submit(_warm, case, *common) for case in self.cases]):
+        with ending(ProcessPoolExecutor(self.options.workers, get_context("spawn"))) as pool:
+            with interrupts_kept():
+                jobs = [pool.submit(_warm, case, *common) for case in self.cases]
+            for done, job in enumerate(as_completed(jobs), 1):
+                self.progress.show(done, len(jobs), "compiled")
                 if error := job.exception():
-                    self.say(f"compiling beforehand failed: {error}"[:300])
+                    print(f"compiling beforehand failed: {error}"[:300], file=sys.stderr)
         self.say("compiled")
 
     def seconds(self) -> float:
@@ -138,7 +156,7 @@ class _Run:
 
     def say(self, text: str) -> None:
         """A line of progress."""
-        print(f"[{self.seconds():4.0f} s] {text}", file=sys.stderr, flush=True)
+        self.progress.note(f"[{self.seconds():4.0f} s] {text}")
 
     def save(self) -> None:
         """What was found so far, a row a line."""
@@ -166,6 +184,15 @@ def environment(where: torch.device) -> dict[str, str]:
         name = torch.cuda.get_device_name(where)
     tools = {"python": platform.python_version(), "torch": torch.__version__, "triton": triton.__version__}
     return {"device": name, **tools, **versions()}
+
+
+def kept(arguments: Sequence[str]) -> str:
+    """Arguments as they are kept with the results: a file by its name, wherever this machine has its folder.
+
+    >>> kept(["build/plan.json", "--json", "/tmp/speed.json"])
+    'build/plan.json --json speed.json'
+    """
+    return " ".join(Path(text).name if Path(text).is_absolute() else text for text in arguments)
 
 
 def as_json(found: dict[str, Any]) -> str:
@@ -206,10 +233,10 @@ def table(found: dict[str, Any]) -> Iterator[str]:
     """Milliseconds and roof fractions, a line each; geometric means; the host's microseconds."""
     names = list(dict.fromkeys(name for row in found["throughput"] for name in row["ms"]))
     if names:
-        yield f"{'ms':36}" + "".join(f"{name:>10}" for name in ("roof", *names, "fraction"))
+        yield f"{'ms':42}" + "".join(f"{name:>10}" for name in ("roof", *names, "fraction"))
     for row in found["throughput"]:
         cells = [row["roof"], *(row["ms"].get(name) for name in names), row.get("fraction")]
-        label = f"{row['name']:18}{row['kind']:9}{row['dtype']:9}"
+        label = f"{row['name']:24}{row['kind']:9}{row['dtype']:9}"
         yield label + "".join(f"{'-':>10}" if cell is None else f"{cell:10.4f}" for cell in cells)
     for key, ratios in means(found["throughput"]).items():
         yield f"{' '.join(key)}: " + ", ".join(f"{ratio:.2f} times {who}" for who, ratio in ratios.items())
@@ -217,7 +244,7 @@ def table(found: dict[str, Any]) -> Iterator[str]:
         yield "host, us: value, value with gradient, backward"
     for row in found["host"]:
         who = [(who, row[who]) for who in measure.HOST_RIVALS if isinstance(row[who], list)]
-        yield f"{row['name']:18}" + "; ".join(
+        yield f"{row['name']:24}" + "; ".join(
             f"{name} {', '.join(f'{us:.1f}' for us in times)}" for name, times in who
         )
 

@@ -21,24 +21,29 @@ POINTS = (1e-4, 1e-2, 0.5, 3.0, 20.0, 80.0, 200.0, 1e3, 1e6, 1e12, 1e18, 1e20, 1
 TOLERATED = 1e-9
 
 
-def count_faults(root: Expr, exact: Expr, input: str) -> int:
-    """The number of points at which `root` is off; parameters get a generic value."""
+def count_faults(root: Expr, exact: Expr, input: str, positive: frozenset[str] = frozenset()) -> int:
+    """The number of points at which `root` is off, with generic parameters, of both signs if they may be."""
     names = [name for name in symbols(exact) if name != input]
     setting = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
-    floats = {name: float(value) for name, value in setting.items()}
+    turned = {name: value if name in positive else -value for name, value in setting.items()}
     return sum(
-        _is_off(root, exact, {**floats, input: at}, {**setting, input: Fraction(at)})
+        _is_off(root, exact, {**each, input: Fraction(at)})
+        for each in ([setting] if turned == setting else [setting, turned])
         for magnitude in POINTS
         for at in (magnitude, -magnitude)
     )
 
 
-def _is_off(root: Expr, exact: Expr, floats: dict[str, float], setting: dict[str, Fraction]) -> bool:
+def _is_off(root: Expr, exact: Expr, setting: dict[str, Fraction]) -> bool:
     value = probe(exact, setting)
-    if value is None or not 1e-36 < abs(float(value)) < 3e38:
+    if value is None or not abs(float(value)) < 3e38:
         return False
-    got = evaluate(root, floats, narrow=True)
-    return math.isnan(got) or abs(got - float(value)) > TOLERATED * abs(float(value))
+    tiny = abs(float(value)) < 1e-36
+    if tiny and len(setting) == 1:  # without parameters the input is held where there is nothing left
+        return False
+    got = evaluate(root, {name: float(each) for name, each in setting.items()}, narrow=True)
+    allowed = 1e-36 if tiny else TOLERATED * abs(float(value))
+    return math.isnan(got) or abs(got - float(value)) > allowed
 
 
 def roundings(root: Expr, f: Callable[[Fraction], Any | None], input: str, point: Fraction) -> float:

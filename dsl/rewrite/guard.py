@@ -11,7 +11,10 @@ otherwise the result is chosen last.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from flint import ctx
@@ -21,6 +24,7 @@ from dsl.ieee import evaluate
 from dsl.ops import where
 from dsl.rewrite.probe import BITS, ball, probe
 from dsl.rewrite.simplify import simplify
+from dsl.rewrite.vanish import annul, vanish
 
 FAR = 2**60
 """Where an algebraic function has come within float64's rounding of its limit."""
@@ -41,8 +45,19 @@ def propagate_nan(root: Expr, input: str) -> Expr:
     return where(call("ne", x, x), x, root)
 
 
-def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
+@dataclass(frozen=True)
+class Freedom:
+    """What parameters may be: some are positive, others have any value; and what they usually are."""
+
+    positive: frozenset[str] = frozenset()
+    usual: tuple[tuple[str, Fraction], ...] = ()
+
+
+def settle_ends(root: Expr, exact: Expr, input: str, freedom: Freedom = Freedom()) -> Expr:
     """The stabilised expression `root`, right far out: at the infinities, and where its parts overflow.
+
+    The function is right for all values that `freedom` leaves to the parameters, which are tried small and
+    large and of both signs: how far out a limit is reached depends on them.
 
     Where infinity minus infinity or infinity over infinity would be computed although the function `exact`
     has a value or a limit, the input is held at a point where the limit is reached to within rounding; if
@@ -50,6 +65,10 @@ def settle_ends(root: Expr, exact: Expr, input: str) -> Expr:
     """
     x = Symbol(input)
     settings = _settings(exact, x)
+    if len(symbols(exact)) > 1:
+        settings = _all_signs(exact, x, freedom)
+        ended = vanish(root, input)
+        root = _least_wrong((root, ended, annul(ended, input)), exact, x, settings)
     settled, halved = _settle(root, exact, x, settings), rebuild(root, _halved_angle)
     if halved is root or not any(_overflows(settled, exact, x, s, v) for s in (1, -1) for v in settings):
         return settled
@@ -116,7 +135,7 @@ def _is_right(
         for magnitude in PROBES:
             at = float(side * magnitude)
             got = _value(root, x, at, setting)
-            exact_value = probe(exact, {**setting, x.name: Fraction(at)})
+            exact_value = _exactly(exact, {**setting, x.name: Fraction(at)})
             if exact_value is not None and _is_off(got, float(exact_value)):
                 return False
     return True
@@ -125,7 +144,7 @@ def _is_right(
 def _overflows(root: Expr, exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> bool:
     """Whether the program gives no number at the end of float32's range, although the function has one."""
     at = side * PROBES[-1]
-    value = probe(exact, {**setting, x.name: at})
+    value = _exactly(exact, {**setting, x.name: at})
     return value is not None and not math.isfinite(_value(root, x, float(at), setting))
 
 
@@ -168,7 +187,7 @@ def _held(
     """The program of the input held where the function has its limit; a limit of 0 may be `negligible`."""
     for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR):
         held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
-        reached = [probe(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
+        reached = [_exactly(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
         if all(
             value is not None
             and limit is not None
@@ -237,6 +256,8 @@ def _leading_logarithm(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | 
         return None
     log2 = ball(Fraction(2)).log()
     slope = (at[34] - at[33]) / log2
+    if not math.isfinite(float(slope)):
+        return None
     measured = Fraction(float(slope))
     simple = measured.limit_denominator(64)
     if not simple or not abs(slope - ball(simple)) <= abs(slope) * 2.0**-50:
@@ -260,11 +281,26 @@ def _last_resort(
     limits: list[float | None],
     settings: list[dict[str, Fraction]],
 ) -> Expr:
-    """The limit at the infinity alone if that mends it, else a hold where the function is negligible."""
+    """The limit at the infinity alone, or with exponentials that stay finite, if that mends it; else a hold
+    where the function is negligible.
+    """
     ended = _ended(root, x, side, limits, settings)
-    if _is_right(ended, exact, x, side, limits, settings):
-        return ended
+    for candidate in (ended, _ended(rebuild(root, _finite), x, side, limits, settings)):
+        if _is_right(candidate, exact, x, side, limits, settings):
+            return candidate
     return _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
+
+
+LARGEST_EXPONENT = 85
+"""exp(85) is finite in float32, and its square's reciprocal no number that counts."""
+
+
+def _finite(node: Expr) -> Expr:
+    """An exponential whose exponent has parameters in it, held where it would overflow."""
+    if isinstance(node, Apply) and node.op in ("exp", "exp_sum") and len(symbols(node)) > 1:
+        inside = call("lt", node.args[0], LARGEST_EXPONENT)
+        return where(inside, node, Number(Fraction(math.exp(LARGEST_EXPONENT))))
+    return node
 
 
 def _ended(
@@ -291,6 +327,16 @@ def _reaches(value: float, limit: float, negligible: float) -> bool:
     return abs(value - limit) <= 2.0**-54 * abs(limit) if limit else abs(value) < negligible
 
 
+def _exactly(exact: Expr, values: Mapping[str, Fraction]) -> Any | None:
+    """`probe`, remembered: the same points are asked for again and again."""
+    return _remembered(exact, tuple(values.items()))
+
+
+@lru_cache(maxsize=4096)
+def _remembered(exact: Expr, values: tuple[tuple[str, Fraction], ...]) -> Any | None:
+    return probe(exact, dict(values))
+
+
 def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:
     """Values for the parameters: generic ones, so that nothing holds by accident."""
     names = [name for name in symbols(exact) if name != x.name]
@@ -298,6 +344,42 @@ def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:
         {name: Fraction(7 + 2 * i + k, 9 + k) for i, name in enumerate(names)}
         for k in range(2 if names else 1)
     ]
+
+
+SIGNS: tuple[Callable[[int], int], ...] = (
+    lambda i: 1,
+    lambda i: -1,
+    lambda i: 1 - 2 * (i % 2),
+    lambda i: 2 * (i % 2) - 1,
+)
+SIZES = (Fraction(1), Fraction(1, 2000), Fraction(500))
+
+
+def _all_signs(exact: Expr, x: Symbol, freedom: Freedom) -> list[dict[str, Fraction]]:
+    """Values of parameters: the usual ones, and generic ones in every sign and of several sizes."""
+    names = [name for name in symbols(exact) if name != x.name]
+    generic = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
+    found = [{**generic, **{name: value for name, value in freedom.usual if name in generic}}]
+    for size, sign in [*((SIZES[0], sign) for sign in SIGNS), *((size, SIGNS[0]) for size in SIZES[1:])]:
+        setting = {
+            name: size * generic[name] * (1 if name in freedom.positive else sign(i))
+            for i, name in enumerate(names)
+        }
+        if setting not in found:
+            found.append(setting)
+    return found
+
+
+def _least_wrong(roots: Sequence[Expr], exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]) -> Expr:
+    """The first of the expressions that is right at most ends."""
+
+    def wrong(root: Expr) -> int:
+        ends = [
+            (side, setting, [_limit(exact, x, side, setting)]) for side in (1, -1) for setting in settings
+        ]
+        return sum(not _is_right(root, exact, x, side, limit, [setting]) for side, setting, limit in ends)
+
+    return min(roots, key=wrong)
 
 
 def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
@@ -308,7 +390,7 @@ def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> f
         (128, 181, 256, 512),
         (16, 23, 32, 64),
     ):
-        points = [probe(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
+        points = [_exactly(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
         if all(point is not None for point in points):
             break
     else:

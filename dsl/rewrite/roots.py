@@ -45,7 +45,8 @@ HIGHEST_DEGREE = 24
 
 _QUICK_BITS = 128
 _CLOSE = Fraction(1, 2**110)
-_DISTANCES = tuple(Fraction(step, 2**k) for k in (4, 6, 9, 14, 20) for step in (1, -1, 3, -3))
+_DISTANCES = tuple(Fraction(step, 3 * 2**k) for k in (4, 6, 9, 14, 20) for step in (1, -1, 8, -8))
+"""In thirds, so that a sum with a root of few bits is rounded."""
 
 
 @dataclass(frozen=True)

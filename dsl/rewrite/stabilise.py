@@ -11,10 +11,11 @@ together again (`merge`). A piece that has no such form is treated operand by op
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute
+from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute, symbols
 from dsl.ops import OPS, where
 from dsl.rewrite.angles import square_angles
 from dsl.rewrite.bind import bind
@@ -31,6 +32,9 @@ from dsl.rewrite.units import Units
 
 LARGEST_PIECE = 400
 """Nodes in a piece that is worth a normal form; larger expressions are treated operand by operand."""
+
+MOST_NESTS = 12
+"""So many times, in one expression, is a piece tried as a function of what stands inside it."""
 
 _SIGN_MATTERS = frozenset(("exp", "log", "erf", "atan", "abs", "sign", "sqrt", "pow"))
 
@@ -61,9 +65,10 @@ class _Plan:
 
 
 class _Stabiliser:
-    def __init__(self, x: Symbol, positive: frozenset[str]) -> None:
+    def __init__(self, x: Symbol, positive: frozenset[str], nests: int = MOST_NESTS) -> None:
         self.x = x
         self.positive = positive
+        self._nests = nests
         self.fired: dict[str, None] = {}
         self._done: dict[tuple[Expr, int | None], Expr] = {}
         self._depth = 0
@@ -160,14 +165,33 @@ class _Stabiliser:
             return self._one_case(root, Case(self.x.name, sign))
         candidates = [plan for plan in (self._without_split(root), self._by_cases(root)) if plan is not None]
         best = min(candidates, key=lambda plan: (plan.unresolved, size(plan.value)))
-        if is_op(root, "add", "sub"):
-            # One quotient for unrelated terms may overflow where neither does: then they are better apart.
-            faults = count_faults(best.value, root, self.x.name)
-            apart = self._operands(root, None) if faults else best.value
-            if faults and count_faults(apart, root, self.x.name) < faults:
-                return apart
+        # One quotient for unrelated terms may overflow where neither does, and one for quantities of several
+        # unknown signs takes no side that is right for all: then they are better apart.
+        faults = self._faults(best.value, root)
+        others = [self._operands(root, None), *self._nested(root)] if faults else []
+        ranked = [(self._faults(other, root), i) for i, other in enumerate(others)]
+        if ranked and min(ranked)[0] < faults:
+            return others[min(ranked)[1]]
         self.fired.update(best.fired)
         return best.value
+
+    def _faults(self, value: Expr, exact: Expr) -> int:
+        return count_faults(value, exact, self.x.name, self.positive)
+
+    def _nested(self, root: Expr) -> Iterator[Expr]:
+        """f(w), if that is what the piece is for some w(x): stable in w, and w stable in x."""
+        if symbols(root) == (self.x.name,):
+            return
+        w = Symbol(next(name for name in ("w", "w_", "w__") if name not in symbols(root)))
+        functions = [node for node in postorder(root) if isinstance(node, Apply) and node.op in _SIGN_MATTERS]
+        for node in dict.fromkeys(part for each in functions for part in (each.args[0], each)):
+            if not self._nests or node in (root, self.x) or not self._depends(node):
+                continue
+            outer = substitute(root, {node: w})
+            if self.x.name not in symbols(outer):
+                self._nests -= 1
+                inner = self.run(node, None)
+                yield substitute(_Stabiliser(w, self.positive, nests=0).run(outer, None), {w: inner})
 
     def _by_cases(self, root: Expr) -> _Plan:
         """The piece as one quotient for each sign of the input, put together."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import log2
+from math import log2, prod
 
 from dsl.rewrite.field import (
     CAPACITY,
@@ -191,7 +191,8 @@ def _sums(form: Form, sample: dict[int, float]) -> tuple[float, float]:
         term = float(coefficient)
         for i, p in enumerate(key):
             if p:
-                term *= (values[-1 - i] if i in form.switched else values[i]) ** p
+                # Factor by factor, as a float's power raises where a product is infinite.
+                term *= prod([values[-1 - i] if i in form.switched else values[i]] * p)
         size += abs(term)
         result += term
     return size, result

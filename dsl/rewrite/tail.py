@@ -28,11 +28,16 @@ RATES = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4))
 DIGITS = 4096
 """Bits of the exact evaluation: 1 - exp(-exp(-714)) cancels 1030 of them."""
 
-FAR = 45
-"""From p * abs(x) = 45 on: what is neglected is smaller by exp(-45)."""
+FAR = 43
+"""From p * abs(x) = 43 on: what is neglected is smaller by exp(-43); for p = 1/2, exp(-abs(x)) is normal
+there in float32 still.
+"""
 
 FLOOR = (711, 712, 713, 714)
 """Where exp(-p * abs(x)) is subnormal in float64."""
+
+SUNK = 746
+"""Where exp(-abs(x)) is zero in float64: a function that falls like a root of it is none yet."""
 
 
 def settle_tails(root: Expr, exact: Expr, input: str) -> Expr:
@@ -61,7 +66,8 @@ def _settle(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
         slope = slope if not coefficient else slope + Number(coefficient)
     far = Fraction(side * FAR) / rate
     root = _share(root, x, half) if rate == 1 and side < 0 else root
-    return where(call("gt" if side > 0 else "lt", x, Number(far)), slope * half * half, root)
+    tail = half * half if slope is Number(1) else slope * half * half
+    return where(call("gt" if side > 0 else "lt", x, Number(far)), tail, root)
 
 
 def _share(root: Expr, x: Symbol, half: Expr) -> Expr:
@@ -72,10 +78,11 @@ def _share(root: Expr, x: Symbol, half: Expr) -> Expr:
 
 def _is_inaccurate(root: Expr, exact: Expr, x: Symbol, side: int, rate: Fraction) -> bool:
     """Whether the expression loses digits of a normal number where exp(-rate * abs(x)) is subnormal."""
-    for floor in FLOOR:
-        at = float(side * floor / rate)
+    places = [floor / rate for floor in FLOOR]
+    for place in (*places, Fraction(SUNK)) if rate < 1 else places:
+        at = float(side * place)
         value = probe(exact, {x.name: Fraction(at)}, DIGITS)
-        if value is None or not 2.0**-1022 < abs(float(value)) < 2.0**-1000:
+        if value is None or not 2.0**-1022 < abs(float(value)) < 2.0**-500:
             continue
         if abs(evaluate(root, {x.name: at}) - float(value)) > 2.0**-49 * abs(float(value)):
             return True

@@ -874,6 +874,7 @@ def pow(a, b, fast: tl.constexpr):  # noqa: A001 (the operation's own name)
     Accuracy: 1.1 ulp for results of moderate size, 10 at the ends of the range; fast, 2^-17 (sampled).
     """
     size = tl.abs(a)
+    b = tl.where(True, b, size)  # a tensor: the interpreter does not mix conditions on numbers and on tensors
     if fast and size.dtype == tl.float32:
         value = tl.exp2(b * tl.log2(size))
     else:

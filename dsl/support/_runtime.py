@@ -75,7 +75,8 @@ def warmup(
     of more than 2^31 elements. Raises TypeError for what is no activation of this package.
     """
     home = activation.__module__ if hasattr(activation, "__module__") else ""
-    operator: Any = getattr(sys.modules.get(home), "_operator", None)
+    module = sys.modules.get(home)
+    operator: Any = getattr(module, "_packing", getattr(module, "_operator", None))
     if not hasattr(operator, "warmup"):
         raise TypeError(f"warmup(): {activation!r} is no activation of this package")
     operator.warmup(torch.device(device), dtype)
@@ -149,7 +150,7 @@ class Operator:
 
     def compute_slope(self, grad: Tensor, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """grad * f'(x) without a derivative."""
-        if _is_plain(x) and _is_plain(grad):
+        if _is_plain(x) and _is_plain(grad) and not _batched():
             return self._slope(grad, x, *parameters)
         self._meet(x)
         with torch._C._AutoDispatchBelowAutograd():
@@ -296,6 +297,16 @@ def _is_plain(x: Tensor) -> bool:
         and _get_tracing_state() is None
         and not x.is_neg()
     )
+
+
+def _batched() -> bool:
+    """Whether gradients are batched by `torch.autograd.grad(..., is_grads_batched=True)`.
+
+    Such a tensor has no memory of its own, and nothing else tells it from a plain one.
+    """
+    depth: int = torch._C._vmapmode_increment_nesting()
+    torch._C._vmapmode_decrement_nesting()
+    return depth > 1
 
 
 def _widened(x: Tensor) -> Tensor:

@@ -15,7 +15,17 @@ from dsl.model import Model
 from dsl.program import JointProgram, Program
 from dsl.targets import package
 
-SUPPORT = ("_epilogue.py", "_joint.py", "_launch.py", "_math.py", "_runtime.py", "_sharding.py")
+SUPPORT = (
+    "_epilogue.py",
+    "_joint.py",
+    "_launch.py",
+    "_learned.py",
+    "_math.py",
+    "_packed.py",
+    "_runtime.py",
+    "_sharding.py",
+    "py.typed",
+)
 """The files that every generated package holds besides its activations."""
 
 
@@ -28,10 +38,12 @@ def render(
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import joint, layout
+    from dsl.targets import joint, layout, learned
 
     if isinstance(program, JointProgram):
-        return joint.module(activation, program, digest)
+        if activation.learned:
+            return learned.module(activation, program, digest)
+        return joint.module(activation, program, digest, accuracy)
     return layout.module(activation, program, digest, accuracy)
 
 
@@ -42,10 +54,12 @@ def render_model(model: Model, digest: str = "") -> str:
     return printer.module(model, digest)
 
 
-def computations(activation: Activation, program: Program) -> str:
+def computations(activation: Activation, program: Program | JointProgram) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
-    from dsl.targets import layout
+    from dsl.targets import joint, layout
 
+    if isinstance(program, JointProgram):
+        return joint.computations(activation, program)
     return layout.computations(activation, program)
 
 

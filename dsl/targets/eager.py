@@ -155,8 +155,9 @@ def _body(function: Function, rename: Mapping[str, str], floats: bool) -> list[s
     names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
     names |= {c.name: Text(c.name, ATOM, Kind.STATIC, c.value) for c in function.constants}
     lines = []
-    if not floats:
-        lines += [f"{rename[p]} = {x}.new_full((), {rename[p]})" for p in function.parameters]
+    if not floats:  # Under names that no spec has: an argument keeps its type.
+        lines += [f"_{rename[p]} = {x}.new_full((), {rename[p]})" for p in function.parameters]
+        names |= {p: Text(f"_{rename[p]}", ATOM, Kind.UNIFORM) for p in function.parameters}
     for step in function.steps:
         text = write(step.value, names, table)
         names[step.name] = Text(rename[step.name], ATOM, text.kind, text.value)

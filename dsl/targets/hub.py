@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl import report
 from dsl.activation import Activation
-from dsl.targets import package
+from dsl.targets import joint, package
 from dsl.targets.layout import docstring, inner_name
 
 LICENSE = "mit"
@@ -42,7 +42,7 @@ class {name}(nn.Module):
     can_torch_compile: bool = True
     has_backward: bool = True
 {attributes}
-    def forward(self, {declared}) -> Tensor:
+    def forward(self, {declared}) -> {returned}:
         """The activation of every element."""
 {inplace}        return {function}({inputs}{passed})
 '''
@@ -79,18 +79,21 @@ def layers(activations: Sequence[Activation]) -> str:
 
 
 def _layer(activation: Activation) -> str:
-    names = [parameter.name for parameter in activation.parameters]
+    names = [each.name for each in activation.settable]
+    types = {**{name: "float" for name in names}, **{each.name: "Tensor" for each in activation.learned}}
+    dim = ', dim=getattr(self, "dim", 1)' if activation.channelled else ""
     called = {
         "function": inner_name(activation.name),
         "inputs": ", ".join(activation.inputs),
-        "passed": "".join(f", self.{name}" for name in names),
+        "passed": "".join(f", self.{name}" for name in names) + dim,
     }
     return _LAYER.format(
         name=activation.class_name,
         doc=docstring(report.summary(activation), "    "),
-        attributes="".join(f"    {name}: float\n" for name in names),
+        attributes="".join(f"    {name}: {type_}\n" for name, type_ in types.items()),
         declared=", ".join(f"{name}: Tensor" for name in activation.inputs),
-        inplace="" if activation.joint else _INPLACE.format(**called),
+        returned=joint.returned(activation),
+        inplace="" if activation.joint or len(activation.variables) > 1 else _INPLACE.format(**called),
         **called,
     )
 

@@ -6,6 +6,7 @@ of provenance. Names that a spec may use and generated code needs for itself get
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -128,7 +129,8 @@ def trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    return f"_{name}" if name not in ("joint", "launch", "math", "runtime") else f"_{name}_"
+    own = ("joint", "launch", "learned", "math", "packed", "runtime")
+    return f"_{name}" if name not in own else f"_{name}_"
 
 
 def renamed(function: Function) -> Mapping[str, str]:
@@ -137,7 +139,7 @@ def renamed(function: Function) -> Mapping[str, str]:
     taken = {*own, *(constant.name for constant in function.constants)}
     labels = {}
     for name in own:
-        label = name
+        label = re.sub(r"\W+", "_", name).strip("_")  # the entry a[0] of a vector is called a_0
         while label in triton.RESERVED | eager.RESERVED or (label != name and label in taken):
             label += "_"
         taken.add(label)
@@ -151,13 +153,16 @@ def checks(activation: Activation) -> str:
     lines = [
         f"def _check({parameters}) -> None:",
         '    """Raise ValueError for parameters that break a constraint."""',
+        *constraints(activation),
     ]
-    for condition in activation.requires:
-        lines += [
-            f"    if not ({plain.condition(condition)}):",
-            f"        raise ValueError({_complaint(activation.name, condition)})",
-        ]
     return "\n".join(lines) + "\n"
+
+
+def constraints(activation: Activation) -> Iterator[str]:
+    """The lines that check the constraints on parameters."""
+    for condition in activation.requires:
+        yield f"    if not ({plain.condition(condition)}):"
+        yield f"        raise ValueError({_complaint(activation.name, condition)})"
 
 
 def _constraints_in_python(activation: Activation) -> str:
@@ -205,13 +210,14 @@ def passed_on(activation: Activation, prefix: str = "") -> str:
     return "".join(f", {prefix}{parameter.name}" for parameter in activation.parameters)
 
 
-def _constraints(activation: Activation) -> str:
+def constraints_shown(activation: Activation) -> str:
+    """The constraints on parameters as text."""
     return ", ".join(show_expr(condition) for condition in activation.requires)
 
 
 def raises(activation: Activation) -> str:
     """What a function raises, for its docstring."""
-    constraints = f" Raises ValueError unless {_constraints(activation)}." if activation.requires else ""
+    constraints = f" Raises ValueError unless {constraints_shown(activation)}." if activation.requires else ""
     return f"Raises NotImplementedError for other types.{constraints}"
 
 

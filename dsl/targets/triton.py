@@ -156,27 +156,31 @@ def joint_kernel(
     summary: str,
     inputs: Sequence[str],
     parameters: Sequence[str],
-    callees: Sequence[str],
+    callees: Sequence[Sequence[str]],
     gradient: bool,
 ) -> str:
-    """The source of the kernel of several inputs: it loads them, calls and stores, in one pass.
+    """The source of the kernel of several inputs or outputs: it loads, calls and stores, in one pass.
 
-    With `gradient` the incoming gradient is loaded too, each of `callees` is the derivative by an input, and
-    a product is stored only for those inputs whose gradient is wanted.
+    Each of `callees` is an output's value. With `gradient` it is a row of derivatives by the inputs: the
+    incoming gradients are loaded too, and a sum of products is stored for those inputs whose gradient is
+    wanted.
     """
     names = [*inputs, *parameters]
-    own = {*names, *(f"{each}{part}" for each in inputs for part in ("_ptr", "_row", "_column"))}
-    own |= {f"by_{each}" for each in inputs} | {f"d_{each}_ptr" for each in inputs}
-    if len(own) < 5 * len(inputs) + len(names) or own & (_KERNEL_NAMES | _JOINT_NAMES):
+    own = {*names, *(f"{each}{part}" for each in inputs for part in _PARTS)}
+    own |= {f"by_{each}" for each in inputs} | {f"d_{each}{part}" for each in inputs for part in _PARTS}
+    grads, outs = _numbered("grad", len(callees)), _numbered("out", len(callees))
+    taken = RESERVED | _SHARED_NAMES | _JOINT_NAMES
+    taken |= {f"{each}{part}" for each in (*grads, *outs) for part in ("", *_PARTS)}
+    if len(own) < 8 * len(inputs) + len(parameters) or own & taken:
         inputs = [f"x{i}" for i, _ in enumerate(inputs)]
         parameters = [f"p{i}" for i, _ in enumerate(parameters)]
-    loaded = [*(["grad"] if gradient else []), *inputs]
-    outputs = [f"d_{each}_ptr" for each in inputs] if gradient else ["out_ptr"]
+    loaded = [*(grads if gradient else []), *inputs]
+    stored = [f"d_{each}" for each in inputs] if gradient else outs
     wanted = [f"by_{each}" for each in inputs] if gradient else []
-    signature = [f"{each}_ptr" for each in loaded] + outputs
+    signature = [f"{each}_ptr" for each in (*loaded, *stored)]
     signature += [f"{p}: tl.float64" for p in parameters]
-    signature += ["columns", *(f"{each}_{part}" for each in loaded for part in ("row", "column"))]
-    signature += [f"{each}: tl.constexpr" for each in ("strided", *wanted)]
+    signature += ["columns", *(f"{each}_{part}" for each in (*loaded, *stored) for part in ("row", "column"))]
+    signature += [f"{each}: tl.constexpr" for each in ("strided", "scattered", *wanted)]
     lines = [
         "@triton.jit",
         f"def {name}({', '.join(signature)}, start, n, {_CHOICES}):",
@@ -184,35 +188,98 @@ def joint_kernel(
         "    i = _launch.tile_offsets(start, tile, wide)",
     ]
     for each in loaded:
-        offsets = f"_joint.offsets(i, columns, {each}_row, {each}_column, strided)"
-        lines.append(f"    {each} = _launch.widen(tl.load({each}_ptr + {offsets}, mask=i < n))")
+        place = f"_joint.offsets(i, columns, {each}_row, {each}_column, strided)"
+        lines.append(f"    {each} = _launch.widen(tl.load({each}_ptr + {place}, mask=i < n))")
     lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
     given = "".join(f"{each}, " for each in (*inputs, *parameters))
-    for place, callee in enumerate(callees):
-        value = f"{'grad * ' if gradient else ''}{callee}({given}fast)"
-        store = f"tl.store({outputs[place]} + i, {value}, mask=i < n)"
-        lines += [f"    if {wanted[place]}:", f"        {store}"] if gradient else [f"    {store}"]
+    values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given}fast)" for row in callees]
+    for position, (each, value) in enumerate(zip(stored, values, strict=True)):
+        place = f"_joint.offsets(i, columns, {each}_row, {each}_column, scattered)"
+        store = f"tl.store({each}_ptr + {place}, {value}, mask=i < n)"
+        lines += [f"    if {wanted[position]}:", f"        {store}"] if gradient else [f"    {store}"]
     return "\n".join(lines) + "\n"
+
+
+def pairs_kernel(
+    name: str,
+    summary: str,
+    inputs: Sequence[str],
+    parameters: Sequence[str],
+    callees: Sequence[Sequence[str]],
+    gradient: bool,
+    joined: bool,
+) -> str:
+    """The source of the kernel of two inputs that alternate in one tensor, otherwise as `joint_kernel`.
+
+    Their gradients do so too, and where they are `joined`, two outputs and their gradients.
+    """
+    grads, outs = _numbered("grad", len(callees)), _numbered("out", len(callees))
+    taken = RESERVED | _SHARED_NAMES | _PAIRS_NAMES
+    taken |= {f"{each}{part}" for each in (*grads, *outs) for part in ("", "_ptr")}
+    if {*inputs, *parameters} & taken:
+        inputs = [f"x{i}" for i, _ in enumerate(inputs)]
+        parameters = [f"p{i}" for i, _ in enumerate(parameters)]
+    outer = ["grads"] if joined else grads
+    stored = ["d_inputs"] if gradient else ["outs"] if joined else outs
+    signature = [f"{each}_ptr" for each in (*(outer if gradient else []), "inputs", *stored)]
+    signature += [f"{p}: tl.float64" for p in parameters]
+    lines = [
+        "@triton.jit",
+        f"def {name}({', '.join(signature)}, start, n, {_CHOICES}):",
+        f'    """{summary}"""',
+    ]
+    pairs = [(inputs, "inputs")]
+    if gradient and joined:
+        pairs.append((grads, "grads"))
+    if not joined:
+        lines.append("    i = _launch.tile_offsets(start, tile, wide)")
+    if gradient and not joined:
+        lines += [f"    {each} = _launch.widen(tl.load({each}_ptr + i, mask=i < n))" for each in grads]
+    lines += [
+        f"    {', '.join(each)} = _packed.load_pairs({place}_ptr, start, n, tile)" for each, place in pairs
+    ]
+    lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
+    given = "".join(f"{each}, " for each in (*inputs, *parameters))
+    values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given}fast)" for row in callees]
+    if gradient or joined:
+        lines.append(f"    _packed.store_pairs({stored[0]}_ptr, {', '.join(values)}, start, n, tile)")
+    else:
+        lines += [
+            f"    tl.store({out}_ptr + i, {value}, mask=i < n)"
+            for out, value in zip(outs, values, strict=True)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _gradients(callees: Sequence[Sequence[str]], grads: Sequence[str], given: str) -> list[str]:
+    """For each input, the sum over the outputs of a gradient times a derivative."""
+    return [
+        " + ".join(f"{grad} * {slope}({given}fast)" for grad, slope in zip(grads, column, strict=True))
+        for column in zip(*callees, strict=True)
+    ]
+
+
+_PARTS = ("_ptr", "_row", "_column")
+"""What belongs to a tensor in the arguments of a kernel of several."""
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    """A name, or as many as there are outputs."""
+    return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 
 _CHOICES = "tile: tl.constexpr, wide: tl.constexpr, fast: tl.constexpr"
 
-_KERNEL_NAMES = RESERVED | {
-    "grad_ptr",
-    "x_ptr",
-    "out_ptr",
-    "start",
-    "n",
-    "tile",
-    "wide",
-    "i",
-    "x",
-    "grad",
-    "_launch",
-}
+_SHARED_NAMES = {"start", "n", "tile", "wide", "i", "_launch"}
+"""What every kernel has for itself."""
 
-_JOINT_NAMES = {"columns", "strided", "grad_row", "grad_column", "_joint"}
+_KERNEL_NAMES = RESERVED | _SHARED_NAMES | {"grad_ptr", "x_ptr", "out_ptr", "x", "grad"}
+
+_JOINT_NAMES = {"columns", "strided", "scattered", "_joint"}
 """What the kernels of several inputs have for themselves besides."""
+
+_PAIRS_NAMES = {"inputs_ptr", "d_inputs_ptr", "outs_ptr", "grads_ptr", "_packed"}
+"""What the kernels of inputs that alternate have besides."""
 
 
 def _shaped(result: Text, x: str) -> str:

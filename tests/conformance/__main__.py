@@ -36,8 +36,10 @@ def main(arguments: Sequence[str]) -> int:
     found = {}
     for name, check in table.items():
         began = time.monotonic()
+        print(f"{name}: ", end="", file=sys.stderr, flush=True)  # by name, should a check take all down
         found[name] = run(check, subjects)
-        print(f"{time.monotonic() - began:6.1f} s  {name}", file=sys.stderr, flush=True)
+        wrong = sum(text is not None for text in found[name].values())
+        print(f"{wrong} wrong, {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
     print(shown([s.name for s in subjects], found))
     return any(text for row in found.values() for text in row.values())
 

@@ -55,10 +55,12 @@ def _together(check: Check) -> Check:
 def checks(device: str) -> Mapping[str, Check]:
     """The checks for a device, by name."""
     single = derivatives.CHECKS | tensors.CHECKS | modules.CHECKS
-    if device.startswith("cuda"):
+    cuda = device.startswith("cuda")
+    if cuda:
         single |= devices.CHECKS
     table = {name: each(check) for name, check in single.items()}
-    return table | {name: _together(check) for name, check in compilers.CHECKS.items()}
+    whole = compilers.CHECKS if cuda else compilers.CHECKS | compilers.ON_A_CPU
+    return table | {name: _together(check) for name, check in whole.items()}
 
 
 def run(check: Check, subjects: Sequence[Subject]) -> Found:

@@ -1,0 +1,62 @@
+"""What is measured of an activation of several inputs: each in turn, against a few values of the others.
+
+In: an `Activation`. Out: `Sweep`s, and the exact expression of every kind of result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dsl.activation import Activation
+from dsl.expr import Expr, symbols
+
+OTHERS = tuple(map(Fraction, ("1", "-3/4", "5/2")))
+"""What the other inputs are meanwhile: numbers of all formats, of which one rounds nothing by itself.
+
+They are small: a factor that is subnormal has lost digits, and a large one beside it shows that.
+"""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The input that takes all values, and what the others are."""
+
+    name: str
+    others: Mapping[str, Fraction]
+
+    def point(self, inputs: tuple[str, ...], value: float) -> tuple[float, ...]:
+        """All inputs, in their order, where this one has a value."""
+        return tuple(value if name == self.name else float(self.others[name]) for name in inputs)
+
+
+def sweeps(inputs: tuple[str, ...], root: Expr) -> Iterator[Sweep]:
+    """Every input in turn that an expression depends on, at each of a few values of the others.
+
+    Of a constant the first input is taken.
+
+    >>> from dsl.expr import Symbol
+    >>> for sweep in sweeps(("x", "u"), Symbol("u")):
+    ...     print(sweep.name, *sweep.others.values())
+    u 1
+    u -3/4
+    u 5/2
+    """
+    used = [name for name in inputs if name in symbols(root)]
+    for name in used or inputs[:1]:
+        others = [other for other in inputs if other != name]
+        for value in OTHERS if others else OTHERS[:1]:
+            yield Sweep(name, dict.fromkeys(others, value))
+
+
+def kinds(activation: Activation) -> tuple[str, ...]:
+    """What is measured: every output's value, and its derivative by every input."""
+    return tuple(label for label in activation.labels if not label.startswith("curvature"))
+
+
+def place(activation: Activation, kind: str) -> tuple[int, int | None]:
+    """The output that a kind of result is of, and the input that it is the derivative by, if it is one."""
+    each = 1 + len(activation.inputs)
+    output, row = divmod(kinds(activation).index(kind), each)
+    return output, row - 1 if row else None

@@ -1,0 +1,237 @@
+"""What an editor asks while a spec is typed: what is wrong, what a word is, what may come, where it stands.
+
+In: the texts of a project's files, a file, a place in it. Out: plain values, for `dsl.lsp` to send.
+Places are characters from 0. Answers come from tokens, so that a definition that does not parse has some;
+what is wrong is what `dslgen check` says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dsl.config import ConfigError, load
+from dsl.errors import SpecError
+from dsl.format import Token, tokens_of
+from dsl.ops import CONSTANTS, FUNCTIONS, OPS
+from dsl.outline import CLAUSES, LEARN, Entry, Stretch, closing, outline, stretch, word_at
+from dsl.project import read_project, read_spec, spec_files
+
+WORDS: Mapping[str, str] = {
+    "accuracy": "`accuracy forward 2 ulp, backward 4 ulp`: the greatest error allowed.",
+    "alias": "`alias swish`: a second name for the function; may be given more than once.",
+    "domain": "`domain x > 0`: where the formula is defined; NaN outside.",
+    "gradient": "`gradient = expr`: the derivative to use in the place of the function's own.",
+    "learn": "`learn beta = 1.0`: a parameter that is trained; `learn w[channel]`, one for each channel.",
+    "model": "`model name(arguments) = stage -> stage`: a model around an activation.",
+    "module": "`module ELU`: the class's name; without it, the function's in CamelCase.",
+    "packed": "`packed halves`: one tensor that holds several inputs.",
+    "reference": "`reference torch.nn.functional.elu`: the function that tests hold it against, with fixed "
+    "keyword arguments in brackets.",
+    "require": "`require alpha > 0`: a constraint on parameters, checked at each call.",
+    "with": "`with u = expr`: a name for a subexpression; later ones may use earlier ones.",
+}
+"""What the words of clauses and declarations mean, in Markdown."""
+
+AFTER: Mapping[str, tuple[str, ...]] = {
+    "accuracy": ("forward", "backward", "ulp"),
+    "packed": ("halves",),
+    **dict.fromkeys(("alias", "model", "module", "reference", "with", LEARN), ()),
+}
+"""What may come after a word that no expression follows."""
+
+_OPERANDS = "xyzuvw"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What there is to say of a word, in Markdown, and where the word is."""
+
+    text: str
+    place: Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What may be typed: a word, what it is, and what there is to say of it."""
+
+    word: str
+    kind: Literal["function", "definition", "constant", "input", "parameter", "with", "clause", "unit"]
+    detail: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where something is defined: a file, the name there, and all of the definition."""
+
+    file: Path
+    place: Stretch
+    whole: Stretch
+
+
+class Desk:
+    """A project around one of its files, with the texts that editors hold in the place of files.
+
+    `folders` are where editors were opened: without a pyproject.toml, a project's specs are found from there.
+    """
+
+    def __init__(self, file: Path, texts: Mapping[Path, str], folders: Sequence[Path] = ()) -> None:
+        self.file = file
+        self.texts = texts
+        roots = self._roots(folders)
+        beside = [each for each in texts if any(each.is_relative_to(root) for root in roots)]
+        self.paths = [*roots, *beside] if roots else [file]
+
+    def _roots(self, folders: Sequence[Path]) -> list[Path]:
+        """The project's specs, if the file is one of them."""
+        for start in (self.file.parent, *folders):
+            try:
+                specs = [start / spec for spec in load(start).specs]
+            except ConfigError:  # Every command says so; a file by itself can be read all the same.
+                continue
+            if any(self.file.is_relative_to(spec) for spec in specs):
+                return [spec for spec in specs if spec.exists()]
+        return []
+
+    def findings(self) -> dict[Path, list[SpecError]]:
+        """What `dslgen check` finds in each of the project's files, or in the one that is by itself."""
+        project = read_project(self.paths, texts=self.texts)
+        found: dict[Path, list[SpecError]] = {file: [] for file in project.files}
+        for error in project.errors:
+            found.setdefault(Path(error.span.path), []).append(error)
+        return found
+
+    def tell(self, at: int) -> Told | None:
+        """What a word of the file means."""
+        word = word_at(self._text, at)
+        if word is None:
+            return None
+        text = next(self._meanings(word), None)
+        return None if text is None else Told(text, stretch(word))
+
+    def origin(self, at: int) -> Found | None:
+        """Where what a word means is defined, if that is in the project."""
+        word = word_at(self._text, at)
+        if word is None:
+            return None
+        scope = self._scope(word.start)
+        for named in scope.names if scope else ():
+            if named.name == word.text and not self._is_called(word):
+                return Found(self.file, named.place, named.place)
+        if self._is_builtin(word):
+            return None
+        for file, entry in self._entries():
+            if word.text in (entry.name, *entry.aliases):
+                return Found(file, entry.place, entry.whole)
+        return None
+
+    def offers(self, at: int) -> list[Offer]:
+        """What may be typed at a place, in no order."""
+        begun = next((token for token in tokens_of(self._text) if stretch(token).touches(at)), None)
+        if begun is not None and begun.kind in ("comment", "string") and begun.start < at:
+            return []
+        line = self._text[self._text.rfind("\n", 0, at) + 1 : at]
+        clause = re.match(rf"\s*({'|'.join(AFTER)})\s+[\w.\s,]*\Z", line)
+        if clause:
+            return [Offer(word, "unit", clause[1]) for word in AFTER[clause[1]]]
+        scope = self._scope(at)
+        offers = [Offer(each.name, each.kind, each.text) for each in (scope.names if scope else ())]
+        if re.fullmatch(r"\s*\w*", line):
+            offers += [Offer(word, "clause", "clause", WORDS[word]) for word in CLAUSES]
+        names = {each.word for each in offers}
+        for _, entry in self._entries():
+            offers += [
+                Offer(name, "definition", entry.head, _entry_text(entry))
+                for name in (entry.name, *entry.aliases)
+                if name not in names
+            ]
+            names |= {entry.name, *entry.aliases}
+        offers += [
+            Offer(name, "function", _call(name), OPS[name].meaning) for name in FUNCTIONS if name not in names
+        ]
+        return offers + [Offer(name, "constant", OPS[name].meaning) for name in CONSTANTS]
+
+    @property
+    def _text(self) -> str:
+        return self.texts[self.file]
+
+    def _entries(self) -> Iterator[tuple[Path, Entry]]:
+        """What the project defines, the file itself first."""
+        for file in sorted(spec_files(self.paths), key=lambda each: each != self.file):
+            try:
+                text = self.texts[file] if file in self.texts else read_spec(file)
+            except SpecError:
+                continue
+            for entry in outline(text):
+                yield file, entry
+
+    def _scope(self, at: int) -> Entry | None:
+        """The definition that a place is in, or directly behind."""
+        before = [entry for entry in outline(self._text) if entry.whole.start <= at]
+        return before[-1] if before else None
+
+    def _meanings(self, word: Token) -> Iterator[str]:
+        """What a word means, the likeliest first."""
+        scope = self._scope(word.start)
+        called = self._is_called(word)
+        for named in scope.names if scope and not called else ():
+            if named.name == word.text:
+                yield f"{_code(named.text)}\n\n{named.kind} of `{scope.name if scope else ''}`"
+        if not called and word.text in WORDS:
+            yield WORDS[word.text]
+        if word.text in FUNCTIONS and self._is_builtin(word):
+            yield _builtin_text(word.text)
+        for _, entry in self._entries():
+            if word.text in (entry.name, *entry.aliases):
+                yield _entry_text(entry)
+        if word.text in FUNCTIONS:
+            yield _builtin_text(word.text)
+        if word.text in CONSTANTS:
+            yield f"{_code(word.text)}\n\n{OPS[word.text].meaning}"
+
+    def _is_called(self, word: Token) -> bool:
+        return self._text[stretch(word).end :].lstrip()[:1] == "("
+
+    def _is_builtin(self, word: Token) -> bool:
+        """Whether a call is of the language's own function, as `dsl.translate.is_builtin_call` has it."""
+        scope = self._scope(word.start)
+        if word.text not in FUNCTIONS or (scope and scope.place == stretch(word)):
+            return False
+        if scope and word.text in (scope.name, *scope.aliases):
+            return True
+        row = [
+            token for token in tokens_of(self._text) if token.start > word.start and token.kind != "comment"
+        ]
+        close = closing(row, 0) if row and row[0].text == "(" else None
+        if close is None:
+            return True
+        depth, count = 0, 1
+        for token in row[:close]:
+            depth += (token.text in "([") - (token.text in ")]")
+            count += depth == 1 and token.text == ","
+            if depth == 1 and token.text == "=":
+                return False
+        return count == OPS[word.text].arity
+
+
+def _code(text: str) -> str:
+    return f"```act\n{text}\n```"
+
+
+def _call(name: str) -> str:
+    """A function of the language as it is called."""
+    row = OPS[name]
+    operands = iter(_OPERANDS)
+    return f"{name}({', '.join('c' if sort == 'b' else next(operands) for sort in row.sorts[: row.arity])})"
+
+
+def _builtin_text(name: str) -> str:
+    return f"{_code(_call(name))}\n\n{OPS[name].meaning}"
+
+
+def _entry_text(entry: Entry) -> str:
+    return "\n\n".join([_code(entry.text), *([entry.doc] if entry.doc else [])])

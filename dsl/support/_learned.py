@@ -1,0 +1,673 @@
+"""What activations with learnable parameters share: kernels by tiles, gradients of parameters, parameters as such.
+
+In: an activation's kernels and formulas (`LearnedOperator`). Out: an operator that PyTorch knows. In eager mode
+one kernel reads the parameters where they lie, and one kernel goes back: it writes the gradient of the input, and
+each of its programs the sums of the parameters' gradients over its part, which are then summed in an order that is
+always the same. Compilers, transforms and derivatives of derivatives get the formula, the parameters spread over
+the input by views, so that what is broadcast is summed by PyTorch.
+
+The kernels see memory as a matrix. Where a channel's elements lie together in long runs, its rows are these runs;
+otherwise a row holds all channels, and a column belongs to one.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+from torch._C import _are_functorch_transforms_active as _transforms_active
+from torch.autograd import Function, forward_ad
+from torch.compiler import is_compiling
+from triton.runtime import JITFunction
+
+from . import _launch, _runtime
+from ._joint import Output, _as, _narrowest, _traced_function, _Value, slopes_of
+from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _laid_out_as, _unsupported, _widened
+
+Formula = Callable[..., Tensor]
+Extent = int | Literal["channel"]
+"""How many values a parameter has: so many, or one for each channel."""
+
+_TILE = 1024
+"""Elements of a tile: 32 bytes a thread in float32, and few enough to hold a sum for each of several parameters."""
+
+_PROGRAMS = 4096
+"""Where there are more tiles, a program does several. It is a constant so that sums do not depend on the device."""
+
+_LONG_RUN = 256
+"""So many elements of a channel in a row make rows of runs."""
+
+
+@triton.jit
+def place(step, rows, columns, steps, by_row: tl.constexpr, height: tl.constexpr, width: tl.constexpr, wide):
+    """The rows and columns of this program's tile at a step, which goes along rows where `by_row`, else down."""
+    program = tl.program_id(0)
+    if wide:
+        program = program.to(tl.int64)
+    if by_row:
+        across = tl.cdiv(tl.cdiv(columns, width), steps)
+        top = program // across
+        left = (program % across) * steps + step
+    else:
+        across = tl.cdiv(columns, width)
+        top = (program // across) * steps + step
+        left = program % across
+    return top * height + tl.arange(0, height), left * width + tl.arange(0, width)
+
+
+@triton.jit
+def tile(step, rows, columns, steps, by_row: tl.constexpr, height: tl.constexpr, width: tl.constexpr, wide):
+    """The offsets of a tile's elements, and which of them there are."""
+    row, column = place(step, rows, columns, steps, by_row, height, width, wide)
+    inside = (row < rows)[:, None] & (column < columns)[None, :]
+    return row[:, None] * columns + column[None, :], inside
+
+
+@triton.jit
+def channels_of(
+    rows,
+    columns,
+    steps,
+    inner,
+    channels,
+    by_row: tl.constexpr,
+    height: tl.constexpr,
+    width: tl.constexpr,
+    wide,
+):
+    """The channels of this program's tiles: a column of them where `by_row`, else a row."""
+    row, column = place(0, rows, columns, steps, by_row, height, width, wide)
+    if by_row:
+        channel = (row % channels)[:, None]
+    else:
+        channel = tl.minimum(column // inner, channels - 1)[None, :]
+    return channel
+
+
+@triton.jit
+def load(pointer, like):
+    """A parameter, in the precision in which elements of `like` are computed."""
+    if like.dtype.element_ty == tl.float64:
+        value = tl.load(pointer).to(tl.float64)
+    else:
+        value = tl.load(pointer).to(tl.float32)
+    return value
+
+
+@triton.jit
+def store_sum(pointer, place_, length, total):
+    """This program's sum of a parameter that all elements share: the entry at a place of `length`."""
+    tl.store(pointer + tl.program_id(0) * length + place_, tl.sum(tl.sum(total, 1), 0))
+
+
+@triton.jit
+def store_channels(
+    pointer,
+    total,
+    rows,
+    columns,
+    steps,
+    by_row: tl.constexpr,
+    height: tl.constexpr,
+    width: tl.constexpr,
+    wide,
+):
+    """This program's sums of a parameter by channel: for each of its rows where `by_row`, else columns."""
+    row, column = place(0, rows, columns, steps, by_row, height, width, wide)
+    program = tl.program_id(0)
+    if by_row:
+        across = tl.cdiv(tl.cdiv(columns, width), steps)
+        tl.store(pointer + (program % across) * rows + row, tl.sum(total, 1), mask=row < rows)
+    else:
+        across = tl.cdiv(columns, width)
+        tl.store(pointer + (program // across) * columns + column, tl.sum(total, 0), mask=column < columns)
+
+
+class _Plan(NamedTuple):
+    """How a kernel goes over memory: a matrix, and tiles of it."""
+
+    rows: int
+    columns: int
+    steps: int
+    inner: int
+    channels: int
+    by_row: bool
+    height: int
+    width: int
+    wide: bool
+    programs: int
+    partials: int
+    """How many sums there are for each row where `by_row`, else for each column."""
+
+
+@lru_cache(maxsize=256)
+def _plan(elements: int, channels: int, inner: int) -> _Plan:
+    """The plan for dense memory in which `inner` elements of a channel lie together."""
+    by_row = channels == 1 or inner >= _LONG_RUN
+    run = elements if channels == 1 else inner if by_row else channels * inner
+    rows, columns = elements // run, run
+    width = min(_TILE, triton.next_power_of_2(columns))
+    height = min(_TILE // width, triton.next_power_of_2(rows))
+    down, across = triton.cdiv(rows, height), triton.cdiv(columns, width)
+    along = across if by_row else down
+    steps = min(along, triton.cdiv(down * across, _PROGRAMS))
+    partials = triton.cdiv(along, steps)
+    programs = partials * (down if by_row else across)
+    wide = elements + 2 * _TILE >= 2**31
+    return _Plan(rows, columns, steps, inner, channels, by_row, height, width, wide, programs, partials)
+
+
+class _Tiled:
+    """Launches one kernel by tiles."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self.jitted = isinstance(kernel, JITFunction)
+        self._compiled: dict[tuple[Any, ...], tuple[Any, Any, Any] | None] = {}
+
+    def __call__(
+        self, tensors: tuple[Tensor, ...], numbers: tuple[float, ...], plan: _Plan, choices: tuple[bool, ...]
+    ) -> None:
+        """The kernel over all elements; after the first time as Triton would launch it, without its dispatch."""
+        first = tensors[0]
+        index = first.get_device()
+        if index >= 0 and index != _launch._current_device():
+            with torch.accelerator.device_index(index):
+                self(tensors, numbers, plan, choices)
+            return
+        sizes = plan[:5]
+        constants = (*plan[5:9], first.dtype.itemsize == 2, *choices)
+        grid = plan.programs
+        if not self.jitted:
+            self._kernel[grid,](*tensors, *numbers, *sizes, *constants)
+            return
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        key = (
+            index,
+            tuple(tensor.dtype for tensor in tensors),
+            tuple(pointer % 16 > 0 for pointer in pointers),
+            tuple((size == 1, size % 16 == 0, size >= 2**31) for size in sizes),
+            constants,
+        )
+        compiled = self._compiled.get(key)
+        rest = (*numbers, *sizes, *constants)
+        if compiled is None or _launch._hooked():
+            run = self._kernel[grid,](*tensors, *rest, num_warps=_launch._WARPS)
+            self._compiled[key] = _launch._direct(run)
+            return
+        start, function, metadata = compiled
+        stream = _launch._current_stream(index)
+        start(grid, 1, 1, stream, function, metadata, None, None, None, *pointers, *rest)
+
+
+class _Pointwise:
+    """f of tensors of one shape, and its derivatives, in torch operations: what the Functions of `_joint` run."""
+
+    def __init__(self, name: str, output: Output) -> None:
+        self.name = name
+        self.outputs = (output,)
+        self.inputs = len(output.slopes)
+        self._curvatures = {**output.curvatures, **{(b, a): f for (a, b), f in output.curvatures.items()}}
+
+    def compute(self, inputs: tuple[Tensor, ...], parameters: tuple[float, ...]) -> tuple[Tensor]:
+        """f(inputs)."""
+        (output,) = self.outputs
+        result = output.value(*map(_widened, inputs), *parameters).to(_narrowest(inputs))
+        return (result.clone() if any(result is x for x in inputs) else result,)
+
+    def compute_slopes(
+        self,
+        grads: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        parameters: tuple[float, ...],
+        wanted: Iterable[bool],
+    ) -> list[Tensor]:
+        """The gradient times the derivatives by the wanted inputs."""
+        (grad,), (output,) = grads, self.outputs
+        wide, factor = tuple(map(_widened, inputs)), _widened(grad)
+        return [
+            (factor * formula(*wide, *parameters)).to(x.dtype)
+            for x, formula, want in zip(inputs, output.slopes, wanted, strict=True)
+            if want
+        ]
+
+    def curvature(
+        self,
+        place: int,
+        wanted: tuple[bool, ...],
+        parameters: tuple[float, ...],
+        tensors: tuple[Tensor, ...],
+    ) -> Tensor:
+        """The gradient times the sum of outer gradients times second derivatives by the input at `place`.
+
+        `tensors` are the gradient, the outer gradients, one for each wanted input, and the inputs.
+        """
+        grad, *outers = tensors[: -self.inputs]
+        inputs = tensors[-self.inputs :]
+        wide = tuple(map(_widened, inputs))
+        total = torch.zeros_like(wide[place])
+        for outer, other in zip(outers, (i for i, want in enumerate(wanted) if want), strict=True):
+            formula = self._curvatures.get((place, other))
+            if formula is not None:
+                total = total + _widened(outer) * formula(*wide, *parameters)
+        return (_widened(grad) * total).to(inputs[place].dtype)
+
+
+class LearnedOperator:
+    """An elementwise activation with learnable parameters: called with a tensor, these, and numbers.
+
+    Accepts float16, bfloat16, float32 and float64 in any layout of strides; parameters may be of any of these
+    types and are brought to that of the arithmetic. Raises TypeError for what is no tensor, NotImplementedError,
+    naming the activation, for other types, and RuntimeError for parameters of another shape or device. `learned`
+    are the parameters and how many values each has. `slopes` are the derivatives by the input and by each value
+    of each parameter, `curvatures` the second ones by the places of two of these, as far as they are not zero.
+    """
+
+    inputs = 1
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kernels: tuple[Any, Any],
+        formula: Formula,
+        slopes: tuple[Formula, ...],
+        curvatures: Mapping[tuple[int, int], Formula],
+        learned: Mapping[str, Extent],
+        parameters: int = 0,
+        version: str = "",
+    ) -> None:
+        self.name = name
+        self.learned = dict(learned)
+        self._kernels = kernels
+        self._parameters = parameters
+        self._formula, self._slope_formulas = formula, slopes
+        output = Output(formula, slopes, curvatures)
+        self._pointwise = _Pointwise(name, output)
+        self._run_value, self._run_slopes = map(_Tiled, kernels)
+        self._interpreted = not self._run_value.jitted
+        self._traced = _traced_function(name, (output,))
+        self.value, self.slopes = self._register(version)
+
+    def __call__(self, x: Tensor, *arguments: Any, dim: int = 1) -> Tensor:
+        """The activation of every element of `x`, whose channels lie along `dim`."""
+        learned, numbers = arguments[: len(self.learned)], arguments[len(self.learned) :]
+        self._check(x, learned, dim)
+        if is_compiling():
+            return self._trace(x, learned, numbers, dim)
+        if _transforms_active() or forward_ad._current_level >= 0:
+            (y,) = _Value.apply(self._pointwise, numbers, *self._spread(x, learned, dim))
+            return y  # type: ignore[no-any-return]
+        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in learned)):
+            return _apply_value(self, numbers, dim, x, *learned)
+        return self.compute(x, learned, numbers, dim)
+
+    def compute(self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int) -> Tensor:
+        """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
+        if all(_is_plain(each) for each in (x, *learned)):
+            return self._evaluate(x, learned, numbers, dim)
+        if type(x).__name__ == "DTensor":
+            shards = self._shards(x, learned, dim)
+            y = self.compute(shards.local(x), shards.local_parameters(learned), numbers, dim)
+            return shards.whole(y, x)  # type: ignore[no-any-return]
+        with torch._C._AutoDispatchBelowAutograd():
+            result: Tensor = self.value(x, *learned, *numbers, dim)
+            return result
+
+    def compute_slopes(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        learned: tuple[Tensor, ...],
+        numbers: tuple[float, ...],
+        dim: int,
+        wanted: Sequence[bool],
+    ) -> list[Tensor]:
+        """The gradients that are wanted, of `x` and of each parameter, without a derivative of their own."""
+        if all(_is_plain(each) for each in (grad, x, *learned)):
+            return self._evaluate_slopes(grad, x, learned, numbers, dim, wanted)
+        if type(x).__name__ == "DTensor":
+            shards = self._shards(x, learned, dim)
+            local = (shards.local(grad), shards.local(x), shards.local_parameters(learned))
+            found = iter(self.compute_slopes(*local, numbers, dim, wanted))
+            whole = [shards.whole(next(found), x)] if wanted[0] else []
+            places = [place for place, want in enumerate(wanted[1:]) if want]
+            return whole + [shards.sums(next(found), place, learned[place]) for place in places]
+        with torch._C._AutoDispatchBelowAutograd():
+            result: list[Tensor] = self.slopes(grad, x, *learned, *numbers, dim, list(wanted))
+            return result
+
+    def differentiable_slopes(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        learned: tuple[Tensor, ...],
+        numbers: tuple[float, ...],
+        dim: int,
+        wanted: Sequence[bool],
+    ) -> list[Tensor]:
+        """The same, of which derivatives can be taken."""
+        inputs = self._spread(x, learned, dim)
+        flags = tuple(self._by_entry(wanted))
+        found = iter(slopes_of(self._pointwise, numbers, flags, grad, *inputs))  # type: ignore[arg-type]
+        return self._gathered(found, x, learned, dim, wanted)
+
+    def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Launch both kernels for tensors of one dimension, with one value of each parameter for all channels."""
+        for count in (1, 17, _TILE, _TILE + 1, 2 * _TILE * _PROGRAMS):
+            x = torch.zeros(count, device=device, dtype=dtype)
+            learned = tuple(
+                torch.ones(1 if extent == "channel" else extent, device=device)
+                for extent in self.learned.values()
+            )
+            numbers = (1.0,) * self._parameters
+            y = self.compute(x, learned, numbers, 1)
+            self.compute_slopes(y, x, learned, numbers, 1, [True] * (1 + len(learned)))
+
+    def __repr__(self) -> str:
+        return f"<activation {self.name}>"
+
+    # -- parameters --------------------------------------------------------------------------------------
+
+    def _check(self, x: Any, learned: tuple[Any, ...], dim: int) -> None:
+        for each in (x, *learned):
+            if not isinstance(each, Tensor):
+                raise TypeError(f"{self.name}(): arguments must be Tensors, not {type(each).__name__}")
+            if each.dtype not in _COMPUTE or each.layout is not torch.strided:
+                raise _unsupported(self.name, each)
+        for (name, extent), p in zip(self.learned.items(), learned, strict=True):
+            if p.device != x.device:
+                raise RuntimeError(
+                    f"{self.name}: expected all tensors on one device, found {x.device} and {p.device}"
+                )
+            count = p.numel()
+            if extent == "channel":
+                if p.dim() > 1 or (count != 1 and count != _channels(x, dim)):
+                    raise RuntimeError(
+                        f"{self.name}: '{name}' has shape {tuple(p.shape)}, and dimension {dim} of the input has "
+                        f"{_channels(x, dim)} channels: one value for each is needed, or one for all"
+                    )
+            elif count != extent or p.dim() > 1:
+                raise RuntimeError(f"{self.name}: '{name}' must have shape ({extent},), got {tuple(p.shape)}")
+
+    def _entries(self, x: Tensor, learned: Sequence[Tensor], dim: int) -> list[Tensor]:
+        """Each value of each parameter, in the type of the arithmetic and in a shape that broadcasts to x's."""
+        dtype = _COMPUTE[x.dtype]
+        found: list[Tensor] = []
+        for extent, p in zip(self.learned.values(), learned, strict=True):
+            p = p.to(dtype)
+            if extent == "channel" and p.numel() != 1:
+                shape = [1] * x.dim()
+                shape[dim] = p.numel()
+                found.append(p.reshape(shape))
+            elif extent == "channel" or extent == 1:
+                found.append(p.reshape(()))
+            else:
+                found += p.unbind()
+        return found
+
+    def _spread(self, x: Tensor, learned: Sequence[Tensor], dim: int) -> tuple[Tensor, ...]:
+        """The input and each value of each parameter in its shape."""
+        return x, *(entry.expand(x.shape) for entry in self._entries(x, learned, dim))
+
+    def _by_entry(self, wanted: Sequence[bool]) -> list[bool]:
+        """For the input and each value of each parameter, whether its gradient is wanted."""
+        flags = [wanted[0]]
+        for extent, want in zip(self.learned.values(), wanted[1:], strict=True):
+            flags += [want] * (1 if extent == "channel" else extent)
+        return flags
+
+    def _gathered(
+        self, found: Any, x: Tensor, learned: Sequence[Tensor], dim: int, wanted: Sequence[bool]
+    ) -> list[Tensor]:
+        """Gradients of elements summed to the parameters' shapes; that of the input as it is."""
+        gathered = [next(found)] if wanted[0] else []
+        for extent, p, want in zip(self.learned.values(), learned, wanted[1:], strict=True):
+            if not want:
+                continue
+            if extent == "channel" and p.numel() != 1:
+                others = [d for d in range(x.dim()) if d != dim % x.dim()]
+                whole = next(found)
+                total = whole.sum(others) if others else whole
+            elif extent == "channel":
+                total = next(found).sum()
+            else:
+                total = torch.stack([each.sum() for each in islice(found, extent)])
+            gathered.append(total.reshape(p.shape).to(p.dtype))
+        return gathered
+
+    # -- compilers ---------------------------------------------------------------------------------------
+
+    def _trace(self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int) -> Tensor:
+        """f(x) for a compiler; see `Operator._trace`."""
+        if getattr(torch.compiler, "_is_exporting_flag", False):
+            traceable = False
+            inputs = self._spread(x, learned, dim)
+        elif _transforms_active():
+            inputs = tuple(each.view_as(each) for each in self._spread(x, learned, dim))
+            traceable = _in_one_transform() and not any(each.requires_grad for each in (x, *learned))
+            traceable = traceable and any(each.requires_grad for each in inputs)
+        elif _runtime._compile_mode == "kernel":
+            return self.value(x, *learned, *numbers, dim)  # type: ignore[no-any-return]
+        else:
+            traceable = True
+            inputs = self._spread(x, learned, dim)
+        if traceable:
+            (y,) = self._traced.apply(*inputs, *numbers)
+            return y  # type: ignore[no-any-return]
+        return self._formula(*(_widened(each) for each in inputs), *numbers).to(x.dtype)
+
+    # -- the operators -----------------------------------------------------------------------------------
+
+    def _register(self, version: str) -> tuple[Any, Any]:
+        """The two operators in PyTorch's registry, under a namespace that no other package has."""
+        namespace = re.sub(r"\W", "_", f"{__package__}_{version}")
+        while hasattr(getattr(torch.ops, namespace), self.name):  # a second import of the same package
+            namespace += "_"
+        learned = "".join(f", Tensor l{i}" for i in range(len(self.learned)))
+        rest = learned + "".join(f", float p{i}" for i in range(self._parameters)) + ", int dim"
+        self._library = torch.library.Library(namespace, "FRAGMENT")
+        tags = (torch.Tag.pt2_compliant_tag,)
+        self._library.define(f"{self.name}(Tensor x{rest}) -> Tensor", tags=tags)
+        self._library.define(
+            f"{self.name}_backward(Tensor grad, Tensor x{rest}, bool[] wanted) -> Tensor[]", tags=tags
+        )
+        operators = getattr(torch.ops, namespace)
+        value = getattr(operators, self.name).default
+        slopes = getattr(operators, f"{self.name}_backward").default
+        for operator, implementations in (
+            (value, (self._value, self._value_meta, self._value_autograd)),
+            (slopes, (self._slopes, self._slopes_meta, self._slopes_autograd)),
+        ):
+            keys = ("CompositeExplicitAutograd", "Meta", "Autograd")
+            for key, implementation in zip(keys, implementations, strict=True):
+                self._library.impl(operator, implementation, key)
+        return value, slopes
+
+    def _split(self, arguments: Sequence[Any]) -> tuple[tuple[Tensor, ...], tuple[float, ...], int]:
+        """What comes after the input in an operator's arguments."""
+        *numbers, dim = arguments[len(self.learned) :]
+        return tuple(arguments[: len(self.learned)]), tuple(numbers), dim
+
+    def _value_autograd(self, x: Tensor, *arguments: Any) -> Tensor:
+        learned, numbers, dim = self._split(arguments)
+        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in learned)):
+            return _apply_value(self, numbers, dim, x, *learned)
+        return self.compute(x, learned, numbers, dim)
+
+    def _slopes_autograd(self, grad: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
+        *arguments_, wanted = arguments
+        learned, numbers, dim = self._split(arguments_)
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (grad, x, *learned)):
+            return self.differentiable_slopes(grad, x, learned, numbers, dim, wanted)
+        return self.compute_slopes(grad, x, learned, numbers, dim, wanted)
+
+    def _value(self, x: Tensor, *arguments: Any) -> Tensor:
+        """f(x), outside autograd."""
+        return self._evaluate(x, *self._split(arguments))
+
+    def _slopes(self, grad: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
+        """The wanted gradients, outside autograd."""
+        *arguments_, wanted = arguments
+        return self._evaluate_slopes(grad, x, *self._split(arguments_), wanted)
+
+    def _value_meta(self, x: Tensor, *arguments: Any) -> Tensor:
+        self._check(x, *self._split(arguments)[::2])
+        return torch.empty_like(x)
+
+    def _slopes_meta(self, grad: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
+        *arguments_, wanted = arguments
+        learned, _, dim = self._split(arguments_)
+        self._check(x, learned, dim)
+        return [torch.empty_like(each) for each, want in zip((x, *learned), wanted, strict=True) if want]
+
+    def _evaluate(
+        self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int
+    ) -> Tensor:
+        self._check(x, learned, dim)
+        y = torch.empty_like(x)
+        if not self._has_kernel(x):
+            return _as(y, self._formula(_widened(x), *self._entries(x, learned, dim), *numbers), (x,), False)
+        if x.numel():
+            channels, contiguous = self._contiguous(learned)
+            plan = _plan(x.numel(), channels, _run(y, channels, dim))
+            self._run_value((_laid_out_as(y, x), *contiguous, y), numbers, plan, ())
+        return y
+
+    def _evaluate_slopes(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        learned: tuple[Tensor, ...],
+        numbers: tuple[float, ...],
+        dim: int,
+        wanted: Sequence[bool],
+    ) -> list[Tensor]:
+        self._check(x, learned, dim)
+        if self._has_kernel(x) and x.numel():
+            return self._launch_slopes(grad, x, learned, numbers, dim, wanted)
+        entries = (_widened(x), *self._entries(x, learned, dim))
+        factor = _widened(grad)
+        found = (
+            factor * formula(*entries, *numbers)
+            for formula, want in zip(self._slope_formulas, self._by_entry(wanted), strict=True)
+            if want
+        )
+        first = [_as(torch.empty_like(x), next(found), (grad,), False)] if wanted[0] else []
+        return first + self._gathered(found, x, learned, dim, [False, *wanted[1:]])
+
+    def _launch_slopes(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        learned: tuple[Tensor, ...],
+        numbers: tuple[float, ...],
+        dim: int,
+        wanted: Sequence[bool],
+    ) -> list[Tensor]:
+        """One pass by the kernel; then the sums of its programs are summed."""
+        channels, contiguous = self._contiguous(learned)
+        dx = torch.empty_like(x)
+        plan = _plan(x.numel(), channels, _run(dx, channels, dim))
+        partials = [
+            x.new_empty(self._partial_shape(extent, plan) if want else (0,), dtype=_COMPUTE[x.dtype])
+            for extent, want in zip(self.learned.values(), wanted[1:], strict=True)
+        ]
+        tensors = (_laid_out_as(dx, x), _laid_out_as(dx, grad), *contiguous, dx, *partials)
+        self._run_slopes(tensors, numbers, plan, tuple(wanted))
+        found = [dx] if wanted[0] else []
+        for extent, p, partial, want in zip(
+            self.learned.values(), learned, partials, wanted[1:], strict=True
+        ):
+            if want:
+                by_channel = extent == "channel" and p.numel() != 1
+                total = partial.sum((0, 1, 3)) if by_channel else _of_all(partial, extent)
+                found.append(total.reshape(p.shape).to(p.dtype))
+        return found
+
+    def _partial_shape(self, extent: Extent, plan: _Plan) -> tuple[int, ...]:
+        """The sums that programs write; of a parameter by channel as (..., ..., channels, ...)."""
+        if extent != "channel":
+            return plan.programs, extent
+        if plan.by_row:
+            return plan.partials, plan.rows // plan.channels, plan.channels, 1
+        return plan.partials, 1, plan.channels, plan.inner
+
+    def _contiguous(self, learned: tuple[Tensor, ...]) -> tuple[int, tuple[Tensor, ...]]:
+        """The number of channels that parameters tell apart, and the parameters as kernels read them."""
+        extents = self.learned.values()
+        by_channel = [p.numel() for extent, p in zip(extents, learned, strict=True) if extent == "channel"]
+        channels = max(by_channel, default=1)
+        return channels, tuple(
+            (p.expand(channels) if extent == "channel" else p).contiguous()
+            for extent, p in zip(extents, learned, strict=True)
+        )
+
+    def _has_kernel(self, x: Tensor) -> bool:
+        return x.is_cuda or x.is_xpu or (self._interpreted and x.is_cpu)
+
+    def _shards(self, x: Tensor, learned: tuple[Tensor, ...], dim: int) -> Any:
+        from ._sharding import Sharded
+
+        by_channel = [extent == "channel" for extent in self.learned.values()]
+        return Sharded(self.name, x, learned, by_channel, dim)
+
+
+def _channels(x: Tensor, dim: int) -> int:
+    """The size of the channel dimension; an input that does not have it has one channel."""
+    return x.shape[dim] if -x.dim() <= dim < x.dim() else 1
+
+
+def _run(like: Tensor, channels: int, dim: int) -> int:
+    """How many elements of a channel lie together in dense memory."""
+    return like.stride(dim) if channels > 1 else 1
+
+
+def _of_all(partial: Tensor, extent: Extent) -> Tensor:
+    return partial.sum() if extent == "channel" else partial.sum(0)
+
+
+class _EagerValue(Function):
+    """f in eager mode."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, operator: LearnedOperator, numbers: tuple[float, ...], dim: int, x: Tensor, *learned: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, *learned)
+        ctx.operator, ctx.numbers, ctx.dim = operator, numbers, dim
+        return operator.compute(x, learned, numbers, dim)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *learned = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[3:]
+        operator = ctx.operator
+        plain = not (torch.is_grad_enabled() or _transforms_active() or forward_ad._current_level >= 0)
+        slopes = operator.compute_slopes if plain else operator.differentiable_slopes
+        found = iter(slopes(grads[0], x, tuple(learned), ctx.numbers, ctx.dim, wanted))
+        return None, None, None, *(next(found) if want else None for want in wanted)
+
+
+_apply_value: Callable[..., Tensor] = getattr(super(Function, _EagerValue), "apply", _EagerValue.apply)
+"""`_EagerValue.apply` without its question for transforms, which the caller has answered."""
+
+
+def new_parameter(
+    values: Sequence[float], count: int, device: torch.device | str | None, dtype: torch.dtype | None
+) -> nn.Parameter:
+    """A parameter of `count` values, yet to be filled; ValueError where `values` are neither one nor so many."""
+    if len(values) not in (1, count):
+        raise ValueError(f"{count} initial values are needed, or one for all, got {len(values)}")
+    return nn.Parameter(torch.empty(count, device=device, dtype=dtype))
+
+
+def fill(parameter: nn.Parameter, values: Sequence[float]) -> None:
+    """Give a parameter its initial values."""
+    with torch.no_grad():
+        parameter.copy_(torch.tensor(values, dtype=torch.float64).expand(parameter.shape))
