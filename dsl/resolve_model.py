@@ -140,9 +140,19 @@ class _Reader:
             return None
         activation = self.callees[term.text]
         if activation.joint:
-            message = f"'{term.text}' has {len(activation.inputs)} inputs, and a stage hands on one tensor"
-            self.note("E0102", message, term)
+            count = len(activation.inputs)
+            kind = f"{count} inputs" if count > 1 else "several outputs"
+            self.note("E0102", f"'{term.text}' has {kind}, and a stage hands on one tensor", term)
             return None
+        for what, there in (
+            ("learnable parameters", bool(activation.learned)),
+            ("reductions over rows", activation.dim is not None),
+            ("random draws", activation.random),
+        ):
+            if there:
+                message = f"'{term.text}' has {what}, which are not yet supported in models"
+                self.note("E0190", message, term)
+                return None
         known = tuple((each.name, "float") for each in activation.parameters)
         required = sum(each.default is None for each in activation.parameters)
         return Stage(activation, self.arguments(term, known, required))
