@@ -14,7 +14,7 @@ from dsl.ops import CONSTANTS, FUNCTIONS, ROW_FUNCTIONS
 from dsl.translate import LATER, MARKS
 from dsl.vocabulary import LOGIC, WORDS, clauses, terminals
 
-HEAD = r"[A-Za-z_]\w*(?=\s*\([^()]*(?:\([^()]*\)[^()]*)*\)\s*=(?!=))"
+HEAD = r"[A-Za-z_]\w*(?=\s*\([^()]*(?:\((?:[^()]|\([^()]*\))*\)[^()]*)*\)\s*=(?!=))"
 """The name of a definition: what follows is its inputs in brackets, and an equals sign."""
 BUILTINS = (*FUNCTIONS, *ROW_FUNCTIONS, *MARKS, *LATER)
 _T = terminals()

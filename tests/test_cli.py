@@ -102,7 +102,7 @@ def test_list(project: Path, capsys: Capture) -> None:
     assert code == 0
     first, second = out.splitlines()
     assert first.split("  ")[0] == "silu(x)"
-    assert "alias swish" in first
+    assert "  swish, " in first
     assert "torch.nn.functional.silu" in first
     assert "twice(x; a=0.5)" in second
 

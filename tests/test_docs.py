@@ -104,6 +104,7 @@ RUN = {
     "plugins": {"python", "sh"},  # by tests/plugins, and by tests/test_compile.py
     "pytorch": {"python", "sh"},  # what the shell runs is `tests.conformance`
     "tutorial": {"act", "console", "python"},
+    "web": {"sh"},  # by tests/test_web.py, as calls of the command
 }
 """The languages of each page's blocks, all of which some test runs."""
 
