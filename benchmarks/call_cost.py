@@ -75,7 +75,7 @@ def environment(device: str) -> dict[str, Any]:
 def activation(module: Any, name: str, device: str) -> dict[str, float]:
     """The costs of an activation, with the parameters' defaults, and 0.75 for one that has none."""
     function = getattr(module, name)
-    _, *parameters = inspect.signature(function).parameters.values()
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.annotation is float]
     values = [0.75 if p.default is p.empty else float(p.default) for p in parameters]
     required = {p.name: value for p, value in zip(parameters, values, strict=True) if p.default is p.empty}
     row = costs(partial(function, **required) if required else function, device)

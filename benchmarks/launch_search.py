@@ -157,8 +157,9 @@ def _parameters(package: Any, name: str) -> tuple[float, ...]:
     from inspect import Parameter, signature
 
     module = sys.modules[f"{package.__name__}.{name}"]
-    given = list(signature(getattr(module, name)).parameters.values())[1:]
-    return tuple(1.0 if each.default is Parameter.empty else float(each.default) for each in given)
+    given = signature(getattr(module, name)).parameters.values()
+    floats = [each for each in given if each.annotation is float]
+    return tuple(1.0 if each.default is Parameter.empty else float(each.default) for each in floats)
 
 
 def _warm(folder: str, name: str, dtypes: Sequence[str]) -> None:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import combinations_with_replacement
 from typing import Literal
 
 from dsl.expr import Expr, Symbol, substitute
+from dsl.forms import has_own_derivative, is_random, is_symmetric
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,33 @@ class Activation:
     concat: Layout = ""
     path: str = ""
     learned: tuple[Learned, ...] = ()
+    forms: tuple[Expr, ...] = ()
+    """All outputs with their marks (`dsl.forms`), where any has one; `outputs` are their values in evaluation."""
+
+    @property
+    def wholes(self) -> tuple[Expr, ...]:
+        """All outputs with their marks, if they have any."""
+        return self.forms or self.outputs
+
+    @property
+    def whole(self) -> Expr:
+        """The body with its marks, if it has any."""
+        return self.wholes[0]
+
+    @property
+    def own_derivative(self) -> bool:
+        """Whether a derivative is another one than that of the value."""
+        return any(map(has_own_derivative, self.wholes))
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether second derivatives do not depend on which of two variables comes first."""
+        return all(map(is_symmetric, self.wholes))
+
+    @property
+    def random(self) -> bool:
+        """Whether numbers are drawn in training."""
+        return any(map(is_random, self.wholes))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -118,11 +145,21 @@ class Activation:
             return "value", "gradient", "curvature"
         parts = [re.sub(r"\W+", "_", name).strip("_") for name in self.variables]
         first = [f"gradient_{part}" for part in parts]
-        second = [f"curvature_{a}_{b}" for a, b in combinations_with_replacement(parts, 2)]
+        second = [f"curvature_{parts[a]}_{parts[b]}" for a, b in self.pairs]
         one = ("value", *first, *second)
         if not self.others:
             return one
         return tuple(f"{label}_{number}" for number, _ in enumerate(self.outputs, 1) for label in one)
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The places of two variables by which there is a second derivative of its own.
+
+        That by the first is differentiated by the second; where the order does not matter, it is one of two.
+        """
+        places = range(len(self.variables))
+        symmetric = self.symmetric
+        return tuple((a, b) for a in places for b in places if a <= b or not symmetric)
 
     @property
     def input(self) -> str:
@@ -152,6 +189,8 @@ def as_numbers(activation: Activation) -> Activation:
         learned=(),
         parameters=(*parameters, *activation.parameters),
         body=substitute(activation.body, names),
+        others=tuple(substitute(each, names) for each in activation.others),
+        forms=tuple(substitute(each, names) for each in activation.forms),
         names={substitute(node, names): name for node, name in activation.names.items()},
         requires=tuple(substitute(each, names) for each in activation.requires),
         domain=None if activation.domain is None else substitute(activation.domain, names),

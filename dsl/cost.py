@@ -27,7 +27,8 @@ def costs(activations: Sequence[Activation], target: str) -> dict[str, str]:
         each.name: "\n".join(
             _line(f"{dtype} {kind}", rows[f"{target}/{dtype}/{each.name}/{kind}"])
             for dtype in DTYPES
-            for kind in inspect.KINDS
+            for kind in (*inspect.KINDS, *inspect.IN_TRAINING)
+            if f"{target}/{dtype}/{each.name}/{kind}" in rows
         )
         for each in activations
     }

@@ -71,6 +71,11 @@ def _min(node: Apply, slope: dict[Expr, Expr]) -> Expr:
     return _choose(call("lt", a, b), slope[a], slope[b])
 
 
+def _mode(node: Apply, slope: dict[Expr, Expr]) -> Expr:
+    training, evaluation = (slope[arg] for arg in node.args)
+    return training if training is evaluation else call("mode", training, evaluation)
+
+
 def _quotient(node: Apply, slope: dict[Expr, Expr]) -> Expr:
     a, b = node.args
     if slope[b] is ZERO:
@@ -97,4 +102,4 @@ def _reduced_power(base: Expr, exponent: Expr) -> Expr:
 
 # Operations whose derivative is not a sum of partials: a choice keeps only the branch that was taken, so
 # that an infinite slope on the other side is never multiplied by zero.
-_RULES = {"where": _where, "max": _max, "min": _min, "div": _quotient, "pow": _power}
+_RULES = {"where": _where, "max": _max, "min": _min, "div": _quotient, "pow": _power, "mode": _mode}

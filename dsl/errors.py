@@ -36,6 +36,7 @@ CODES: dict[str, str] = {
     "E0118": "constraint not met",
     "E0119": "wrong keyword argument",
     "E0125": "wrong index or range",
+    "E0130": "random draw out of place",
     "E0190": "not yet supported",
 }
 """Every code and what it stands for. A code, once given out, keeps its meaning."""

@@ -23,6 +23,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 KINDS = ("value", "gradient")
+IN_TRAINING = ("training_value", "training_gradient")
+"""The kernels that activations have besides which draw numbers in training."""
 TRITON: str = triton.__version__
 """The version that compiles here: another one counts otherwise."""
 ELEMENTS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
@@ -80,9 +82,16 @@ def activations(package: ModuleType) -> tuple[str, ...]:
     return tuple(file.stem for file in files if hasattr(_module(package, file.stem), "_operator"))
 
 
+def kinds(package: ModuleType, name: str) -> tuple[str, ...]:
+    """An activation's kernels: its value and gradient, and those in training if they are others."""
+    return KINDS + IN_TRAINING if hasattr(_module(package, name), "_training_operator") else KINDS
+
+
 def kernel(package: ModuleType, name: str, kind: str) -> Any:
     """The kernel of an activation's value or gradient."""
-    operator = _module(package, name)._operator
+    module = _module(package, name)
+    operator = module._training_operator if kind in IN_TRAINING else module._operator
+    kind = kind.removeprefix("training_")
     if hasattr(operator, "_kernels"):  # of several inputs
         return operator._kernels[KINDS.index(kind)]
     return {"value": operator._launch, "gradient": operator._launch_grad}[kind]._kernel
@@ -109,7 +118,7 @@ def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target
         if argument in constants:
             signature[argument] = "constexpr"
         elif argument.endswith("_ptr"):
-            signature[argument] = f"*{ELEMENTS[dtype]}"
+            signature[argument] = "*i64" if argument == "seed_ptr" else f"*{ELEMENTS[dtype]}"
             aligned.append(place)
         elif argument in counts:
             signature[argument] = "i32"
@@ -248,7 +257,7 @@ def table(
         f"{target}/{dtype}/{name}/{kind}": count(package, name, kind, dtype, target)
         for dtype in dtypes
         for name in names or activations(package)
-        for kind in KINDS
+        for kind in kinds(package, name)
     }
 
 

@@ -177,9 +177,16 @@ LESSONS: dict[str, Lesson] = {
         "f(x; learn a[3] = 1) = sum(k in 0..3: a[k] * x**k)",
         "f(x; learn a[3] = 1) = sum(k in 0..2: a[k] * x**k)",
     ),
+    "E0130": Lesson(
+        "Numbers are drawn in training, and a definition says what stands for them in evaluation; so "
+        "`uniform` and `normal` stand in a `with` that says both. The bounds of a `uniform` are constants "
+        "and parameters: what depends on the input is multiplied by a draw from 0 to 1.",
+        "noisy(x) = x + normal(0, 0.1)",
+        "noisy(x) = x + n\n  with n = normal(0, 0.1) in training, 0 in eval",
+    ),
     "E0190": Lesson(
         "The language has this, and this version does not compile it: learnable parameters of several "
-        "inputs, reductions, chance, derivatives of one's own, models.",
+        "inputs, reductions, models.",
         "gate(x, y; learn beta = 1.0) = y * sigmoid(beta * x)",
         "gate(x, y; beta = 1.0) = y * sigmoid(beta * x)",
     ),

@@ -232,8 +232,17 @@ _MACHINE_OPERATIONS = (
     Op("trailing", "r:r", "a constant beyond its first 24 bits", lambda a: a * 0, spec=False),
 )
 
+# What forms are marked with (`dsl.forms`): they are gone before an expression is evaluated or rewritten.
+_MARKS = (
+    Op("stop_gradient", "r:r", "x, whose derivative is 0", None, _piecewise_constant, spec=False),
+    Op("slope", "rr:r", "0, whose derivative by a is b", None, lambda a, b: (b, ZERO), spec=False),
+    Op("mode", "rr:r", "a in training, b in evaluation", spec=False),
+    Op("uniform", "rrr:r", "a draw from a to b, without b", None, _piecewise_constant, spec=False),
+    Op("normal", "r:r", "a draw of mean 0 and deviation 1", None, _piecewise_constant, spec=False),
+)
+
 OPS: dict[str, Op] = {
-    row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS
+    row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS + _MARKS
 }
 """Every operation by name."""
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement
 
 from dsl.activation import Activation, known_defaults
 from dsl.derive import derivative
-from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder
+from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute
+from dsl.forms import evaluated, plain, trained
 from dsl.ops import where
-from dsl.program import Function, JointProgram, Output, Program
+from dsl.program import Function, JointProgram, Output, Program, Training
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
@@ -77,7 +77,7 @@ def compile_activation(activation: Activation) -> Stages:
     simplified = (value, gradient, curvature)
     positive = positive_parameters(activation)
     stable = [stabilise(root, activation.input, positive) for root in simplified]
-    names = tuple(dict.fromkeys(rule for each in stable for rule in each.rules))
+    fired = dict.fromkeys(rule for each in stable for rule in each.rules)
     guarded = [_guard(activation, each.value, exact) for each, exact in zip(stable, simplified, strict=True)]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)
@@ -85,10 +85,33 @@ def compile_activation(activation: Activation) -> Stages:
         schedule(label, root, activation.input, parameters, activation.names)
         for label, root in zip(("value", "gradient", "curvature"), stabilised, strict=True)
     ]
-    program = Program(
-        functions[0], functions[1], functions[2], tuple((name, RULES[name].why) for name in names)
-    )
+    training = None
+    if activation.random:
+        training, rules = compile_training(activation)
+        fired |= rules
+    rewrites = tuple((name, RULES[name].why) for name in fired)
+    program = Program(functions[0], functions[1], functions[2], rewrites, training)
     return Stages(activation, derived, simplified, stabilised, program)
+
+
+def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]:
+    """An activation of one input that draws numbers, as it is in training, and the rules that were used.
+
+    A draw is one number where the activation is evaluated, and so is treated as a parameter is.
+    """
+    x = activation.input
+    parameters = tuple(parameter.name for parameter in activation.parameters)
+    chance = trained(activation.whole, (x, *parameters))
+    draws = tuple(draw.name for draw in chance.draws)
+    positive = positive_parameters(activation)
+    fired: dict[str, None] = {}
+    functions = []
+    for label, exact in zip(activation.labels, simplify_all(_derive(chance.root, x)), strict=True):
+        stable = stabilise(exact, x, positive)
+        fired.update(dict.fromkeys(stable.rules))
+        root = substitute(_guard(activation, stable.value, exact), chance.values)
+        functions.append(schedule(f"training_{label}", root, x, parameters, activation.names, draws))
+    return Training(functions[0], functions[1], functions[2], chance.draws), fired
 
 
 def compile_joint(activation: Activation) -> JointStages:
@@ -163,10 +186,9 @@ def _compile_variables(
 def _output(activation: Activation, functions: Sequence[Function]) -> Output:
     """One output of its value and derivatives, as `derive_joint` orders them."""
     first = 1 + len(activation.variables)
-    pairs = combinations_with_replacement(range(len(activation.variables)), 2)
     curvatures = {
         pair: function
-        for pair, function in zip(pairs, functions[first:], strict=True)
+        for pair, function in zip(activation.pairs, functions[first:], strict=True)
         if function.result is not ZERO
     }
     return Output(functions[0], tuple(functions[1:first]), curvatures)
@@ -189,19 +211,23 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
     """Each output in core operations, its derivatives by each variable, its second ones by each pair."""
     derived: list[Expr] = []
-    for output in activation.outputs:
-        body = lower(output)
+    for output in activation.wholes:
+        body = lower(evaluated(output))
         first = [simplify(derivative(body, name)) for name in activation.variables]
-        pairs = combinations_with_replacement(range(len(first)), 2)
-        derived += [body, *first, *(derivative(first[a], activation.variables[b]) for a, b in pairs)]
+        second = (derivative(first[a], activation.variables[b]) for a, b in activation.pairs)
+        derived += map(plain, (body, *first, *second))
     return tuple(derived)
 
 
 def derive(activation: Activation) -> Triple:
     """The value in core operations, and its derivatives."""
-    body = lower(activation.body)
-    first = simplify(derivative(body, activation.input))
-    return body, first, derivative(first, activation.input)
+    return _derive(evaluated(activation.whole), activation.input)
+
+
+def _derive(form: Expr, input: str) -> Triple:
+    body = lower(form)
+    first = simplify(derivative(body, input))
+    return plain(body), plain(first), plain(derivative(first, input))
 
 
 def freedom_of(activation: Activation) -> Freedom:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dsl.expr import Expr
+from dsl.forms import Draw
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,35 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What an activation is in training: functions of the input and of the draws, their `others`."""
+
+    forward: Function
+    gradient: Function
+    curvature: Function
+    draws: tuple[Draw, ...]
+
+
+@dataclass(frozen=True)
 class Program:
-    """An activation ready to print: its value, its derivative and its second derivative."""
+    """An activation ready to print: its value, its derivative and its second derivative.
+
+    Where numbers are drawn in training, these are for evaluation, and `training` is there too.
+    """
 
     forward: Function
     gradient: Function
     curvature: Function
     rewrites: tuple[tuple[str, str], ...]
     """Which rules fired and why, in order: name and reason."""
+    training: Training | None = None
 
     @property
     def functions(self) -> tuple[Function, ...]:
-        """The value, and the derivatives in their order."""
-        return self.forward, self.gradient, self.curvature
+        """The value, and the derivatives in their order; then those in training, if they are others."""
+        training = self.training
+        others = () if training is None else (training.forward, training.gradient, training.curvature)
+        return self.forward, self.gradient, self.curvature, *others
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dsl.activation import Activation
 from dsl.certificate import LEARNED_NOT_CERTIFIED, NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
-from dsl.program import Function, JointProgram, Program
+from dsl.program import Function, JointProgram, Program, Training
 from dsl.show import show_expr
 
 WIDTH = 100
@@ -73,8 +73,20 @@ def signature(activation: Activation) -> str:
 
 def method(activation: Activation, program: Program) -> str:
     """The formulas that are evaluated, with every short name defined."""
-    titles = (("value", program.forward), ("derivative", program.gradient))
-    return "\n\n".join(_equations(title, function) for title, function in titles)
+    titles = [("value", program.forward), ("derivative", program.gradient)]
+    if program.training is not None:
+        titles += [("value in training", program.training.forward)]
+        titles += [("derivative in training", program.training.gradient)]
+    formulas = [_equations(title, function) for title, function in titles]
+    return "\n\n".join(formulas + _draws(program.training))
+
+
+def _draws(training: Training | None) -> list[str]:
+    """What the names of draws stand for."""
+    draws = () if training is None else training.draws
+    meaning = {"uniform": "drawn uniformly from 0 to 1, without 1", "normal": "drawn from N(0, 1)"}
+    lines = [f"{draw.name}: {meaning[draw.distribution]}" for draw in draws]
+    return ["\n".join(lines)] if lines else []
 
 
 def rewrites(program: Program | JointProgram) -> str:

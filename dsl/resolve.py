@@ -13,8 +13,10 @@ from itertools import pairwise
 
 from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.constants import constant, holds
-from dsl.errors import Span, SpecError, SpecErrors
+from dsl.derive import derivative
+from dsl.errors import Span, SpecError, SpecErrors, respell
 from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
+from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
 from dsl.packing import layouts, output_terms
@@ -172,18 +174,23 @@ def _resolve_one(
         _bind(clause, scope)
     scope.upcoming = frozenset()
     bodies = [_real(term, scope) for term in output_terms(definition, scope)]
+    forms = _differentiated(definition, bodies, learned, scope)
     packed, concat = layouts(definition, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
         *_conditions(definition.clause("require"), scope),
         *scope.requires,
     ]
+    requires = [plain(evaluated(condition)) for condition in requires]
     requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
-    if scope.errors or None in bodies:
+    if scope.errors or None in forms:
         return None, scope.errors
-    body, *others = (each for each in bodies if each is not None)
+    whole = tuple(form for form in forms if form is not None)
+    if any(map(is_random, whole)):
+        _check_chance(definition, scope)
+    body, *others = (plain(evaluated(form)) for form in whole)
     aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
     activation = Activation(
         name=definition.name.text,
@@ -191,12 +198,12 @@ def _resolve_one(
         parameters=parameters,
         body=body,
         others=tuple(others),
-        names=dict(scope.labels),
+        names=_names(scope.labels, whole),
         formula=_formula(definition),
         class_name=class_name,
         doc=definition.doc,
         references=references,
-        domain=_all_of([*domain, *scope.domains]),
+        domain=_all_of([plain(evaluated(condition)) for condition in (*domain, *scope.domains)]),
         requires=tuple(requires),
         accuracy=_accuracy(definition),
         aliases=aliases,
@@ -204,8 +211,99 @@ def _resolve_one(
         concat=concat,
         path=definition.source.path,
         learned=learned,
+        forms=whole if any(map(is_marked, whole)) else (),
     )
-    return activation, []
+    return (None, scope.errors) if scope.errors else (activation, [])
+
+
+def _names(labels: Mapping[Expr, str], forms: Iterable[Expr]) -> dict[Expr, str]:
+    """The names of subexpressions: of forms, and of what they are in evaluation and in training."""
+    marked = [form for form in forms if is_marked(form)]
+    if not marked:
+        return dict(labels)
+    found = dict(labels)
+    for form in marked:
+        chance = trained(form)
+        for node, name in labels.items():
+            found.setdefault(plain(evaluated(node)), name)
+            training = plain(chance.of(node))
+            found.setdefault(chance.values.get(training, training), name)
+    return {node: name for node, name in found.items() if node.args}
+
+
+def _differentiated(
+    definition: Definition, bodies: Sequence[Expr | None], learned: Iterable[Learned], scope: Scope
+) -> Sequence[Expr | None]:
+    """The one output with the derivatives that the definition gives; its others are those of the formula."""
+    if len(bodies) > 1:  # and then `_check_support` has refused such derivatives
+        return bodies
+    (body,) = bodies
+    known = [
+        *(name.text for name in definition.inputs),
+        *(entry for each in learned for entry in each.entries),
+    ]
+    given: dict[str, Expr] = {}
+    for clause in definition.clause("gradient"):
+        name = _differentiated_by(clause, definition, known, scope)
+        slope = translate(clause.terms[0], scope)
+        if not check_sort(clause.terms[0], slope, "r", scope) or slope is None or name is None:
+            continue
+        if name in given:
+            scope.note("E0115", f"a second 'gradient' clause for '{name}'", clause.span)
+        given[name] = slope
+    if not given or body is None or scope.errors:
+        return bodies
+    return [given_slope(body, [(name, given.get(name) or derivative(body, name)) for name in known])]
+
+
+def _differentiated_by(
+    clause: Clause, definition: Definition, known: Sequence[str], scope: Scope
+) -> str | None:
+    """What a `gradient` clause is the derivative by: an input or a learnable parameter."""
+    if clause.name is None:
+        if len(definition.inputs) == 1:
+            return definition.inputs[0].text
+        help_ = f"write 'gradient {known[0]} = ...'" if known else None
+        scope.note("E0115", "'gradient' does not say by which input", clause.span, help_)
+        return None
+    name = clause.name
+    if name.text in known:
+        return name.text
+    if name.text in scope.vectors:
+        message = f"a 'gradient' by '{name.text}', which is a vector, is not yet supported"
+        scope.note("E0190", message, name.span)
+    elif name.text in (each.name.text for each in definition.parameters):
+        message = f"'{name.text}' is no learnable parameter: nothing is differentiated by it"
+        scope.note("E0115", message, name.span, "a 'gradient' is by an input or a learnable parameter")
+    else:
+        message = f"'{name.text}' is no input and no learnable parameter"
+        scope.note("E0106", message, name.span, *respell(name.text, known, name.span))
+    return None
+
+
+def _check_chance(definition: Definition, scope: Scope) -> None:
+    """What definitions that draw numbers cannot have."""
+    learns = any(parameter.learned for parameter in definition.parameters)
+    for what, there in (*_several(definition), ("learnable parameters", learns)):
+        if there:
+            message = f"random draws in definitions of {what} are not yet supported"
+            scope.note("E0190", message, definition.name.span)
+    names = (*definition.inputs, *(parameter.name for parameter in definition.parameters))
+    for name in names:
+        if name.text in _FOR_CHANCE:
+            message = f"'{name.text}' is an argument of every function that draws numbers"
+            scope.note("E0107", message, name.span, f"write '{name.text}_'")
+
+
+_FOR_CHANCE = ("training", "generator")
+
+
+def _several(definition: Definition) -> tuple[tuple[str, bool], ...]:
+    """What a definition may have several of, and whether it has."""
+    return (
+        ("several inputs", len(definition.inputs) > 1),
+        ("several outputs", definition.body.kind == "tuple"),
+    )
 
 
 def _real(term: Term, scope: Scope) -> Expr | None:
@@ -218,17 +316,16 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     """What the language has and this version does not, and clauses given more than once."""
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
+    several = [what for what, there in _several(definition) if there]
     for parameter in definition.parameters:
-        if parameter.learned and len(definition.inputs) > 1:
-            scope.note(
-                "E0190", "learnable parameters of several inputs are not yet supported", parameter.span
-            )
+        if parameter.learned and several:
+            message = f"learnable parameters of {several[0]} are not yet supported"
+            scope.note("E0190", message, parameter.span)
     seen: set[str] = set()
     for clause in definition.clauses:
-        if clause.word == "gradient":
-            scope.note("E0190", f"the clause '{clause.word}' is not yet supported", clause.span)
-        if clause.chance is not None:
-            scope.note("E0190", "'in training ... in eval' is not yet supported", clause.chance)
+        if clause.word == "gradient" and definition.body.kind == "tuple":
+            help_ = "give each output a definition of its own, with its gradient, and call these"
+            scope.note("E0190", "'gradient' of several outputs is not yet supported", clause.span, help_)
         if clause.word in _SINGLE and clause.word in seen:
             scope.note("E0115", f"a second '{clause.word}' clause", clause.span)
         seen.add(clause.word)
@@ -265,6 +362,7 @@ def _signature(definition: Definition, scope: Scope) -> tuple[tuple[Parameter, .
             default = _constant(parameter.default, bare)
             scope.errors.extend(bare.errors)
         _declare(parameter.name, Symbol(parameter.name.text), scope)
+        scope.fixed |= {parameter.name.text}
         parameters.append(Parameter(parameter.name.text, default))
     required_after = [
         later
@@ -293,11 +391,14 @@ def _constant(term: Term, scope: Scope) -> Fraction | None:
 
 def _bind(clause: Clause, scope: Scope) -> None:
     assert clause.name is not None
-    if clause.chance is not None:
-        scope.silent |= {clause.name.text}
-        return
+    scope.training = clause.chance is not None
     value = translate(clause.terms[0], scope)
+    scope.training = False
     fine = check_sort(clause.terms[0], value, "r", scope)
+    if clause.chance is not None:
+        other = translate(clause.terms[1], scope)
+        fine = check_sort(clause.terms[1], other, "r", scope) and fine
+        value = Apply("mode", value, other) if fine and value is not None and other is not None else None
     scope.upcoming -= {clause.name.text}
     if not fine or value is None:
         scope.silent |= {clause.name.text}
@@ -400,8 +501,16 @@ def _accuracy(definition: Definition) -> Bound:
 def _formula(definition: Definition) -> str:
     lines = [show_term(definition.body)]
     lines += [
-        f"with {clause.name.text} = {show_term(clause.terms[0])}"
-        for clause in definition.clause("with")
-        if clause.name
+        f"with {clause.name.text} = {_bound(clause)}" for clause in definition.clause("with") if clause.name
+    ]
+    lines += [
+        f"gradient {clause.name.text + ' ' if clause.name else ''}= {show_term(clause.terms[0])}"
+        for clause in definition.clause("gradient")
     ]
     return "\n".join(lines)
+
+
+def _bound(clause: Clause) -> str:
+    """What a `with` says: one expression, or one for training and one for evaluation."""
+    shown = [show_term(term) for term in clause.terms]
+    return " in training, ".join(shown) + (" in eval" if clause.chance is not None else "")

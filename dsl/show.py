@@ -13,7 +13,9 @@ from fractions import Fraction
 from typing import TypeVar
 
 from dsl.activation import Activation, Bound, Learned, Parameter, Reference
-from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder
+from dsl.forms import DRAWS, slopes_given
+from dsl.ops import OPS
 from dsl.program import Function, Step
 from dsl.syntax import Term
 
@@ -95,6 +97,8 @@ def _describe(node: Expr) -> tuple[int, Pieces[Expr]]:
     if node.op in _PREFIX:
         binding, spelling = _PREFIX[node.op]
         return binding, (spelling, (node.args[0], binding))
+    if node.op in DRAWS:  # the last operand is the number of the draw
+        return ATOM, (_call(node.op, node.args[:-1] or (ZERO, ONE)))
     return ATOM, (_call(node.op, node.args) if node.args else (node.op,))
 
 
@@ -220,9 +224,11 @@ def share(
         args = tuple(done[arg] for arg in node.args)
         shown = Apply(node.op, *args) if isinstance(node, Apply) else node
         name = names.get(node)
-        if name in used or node in whole or not node.args:
+        clause = is_op(node, "mode")  # which stands in a clause of its own, and nowhere else
+        shared = uses.get(node, 0) > 1 and not _is_condition(node)  # a `with` names numbers
+        if name in used or (node in whole and not clause) or not node.args:
             name = None
-        if name is None and node.args and uses.get(node, 0) > 1:
+        if name is None and node.args and (shared or clause):
             while name is None or name in used:
                 counter += 1
                 name = f"t{counter}"
@@ -232,6 +238,10 @@ def share(
             shown = Symbol(name)
         done[node] = shown
     return tuple(steps), {label: done[root] for label, root in roots.items()}
+
+
+def _is_condition(node: Expr) -> bool:
+    return isinstance(node, Apply) and OPS[node.op].result == "b"
 
 
 def _header(name: str, inputs: Iterable[str], parameters: Iterable[str]) -> str:
@@ -278,13 +288,18 @@ def _accuracy(bound: Bound) -> list[str]:
 def show_activation(activation: Activation) -> str:
     """An activation as a definition: calls inlined, every clause, ready to parse again."""
     taken = {*activation.inputs, *(each.name for each in activation.settable)}
-    outputs = {f"output {number}": root for number, root in enumerate(activation.outputs)}
-    steps, results = share(outputs, activation.names, taken)
+    outputs = {f"output {number}": root for number, root in enumerate(activation.wholes)}
+    slopes: dict[str, Expr] = {}
+    if not activation.others:
+        outputs["output 0"], slopes = slopes_given(activation.whole)
+    gradients = {f"gradient {name}": slope for name, slope in slopes.items()}
+    steps, results = share(outputs | gradients, _first_of_each_name(activation.names), taken)
     header = _header(activation.name, activation.inputs, show_parameters(activation))
     lines = [quote(activation.doc)] if activation.doc else []
     shown = ", ".join(show_expr(results[output]) for output in outputs)
     lines.append(f"{header} = ({shown})" if activation.others else f"{header} = {shown}")
-    clauses = [f"with {step.name} = {show_expr(step.value)}" for step in steps]
+    clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
+    clauses += [f"{gradient} = {show_expr(results[gradient])}" for gradient in gradients]
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]
@@ -294,6 +309,23 @@ def show_activation(activation: Activation) -> str:
     clauses += [f"alias {alias}" for alias in activation.aliases]
     clauses += [f"module {activation.class_name}"]
     return "\n".join([*lines, *(f"  {clause}" for clause in clauses)])
+
+
+def _first_of_each_name(names: Mapping[Expr, str]) -> dict[Expr, str]:
+    """Without what a named part of a form is in training or in evaluation, which has its name too."""
+    first: dict[str, Expr] = {}
+    for node, name in names.items():
+        first.setdefault(name, node)
+    return {node: name for name, node in first.items()}
+
+
+def _with(value: Expr) -> str:
+    """The right side of a `with`; draws stand where there is training and evaluation."""
+    if is_op(value, "mode"):
+        training, evaluation = map(show_expr, value.args)
+        return f"{training} in training, {evaluation} in eval"
+    draws = any(is_op(node, *DRAWS) for node in postorder(value))
+    return show_expr(value) + (" in training, 0 in eval" if draws else "")
 
 
 def show_stage(activation: Activation, roots: Sequence[Expr]) -> str:

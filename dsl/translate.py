@@ -12,7 +12,8 @@ from itertools import accumulate
 
 from dsl.activation import Activation, known_defaults
 from dsl.errors import Fix, Span, SpecError, respell
-from dsl.expr import Apply, Expr, Number, Symbol, postorder
+from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder, symbols
+from dsl.forms import DRAWS
 from dsl.indexed import INDEXED
 from dsl.ops import CONSTANTS, FUNCTIONS, OPS
 from dsl.show import OPERATORS
@@ -24,17 +25,21 @@ LATER: dict[str, str] = {
     "rowmax": "row reductions",
     "rowmin": "row reductions",
     "rowvar": "row reductions",
-    "uniform": "random draws",
-    "normal": "random draws",
     "cast": "'cast'",
-    "stop_gradient": "'stop_gradient'",
 }
 """Functions of the language that this version does not compile, and what they are part of."""
 
 
+MARKS: dict[str, int] = {"stop_gradient": 1, "slope": 2, "uniform": 2, "normal": 2}
+"""Functions of the language that say more than a value, and how many arguments they take."""
+
+
 @dataclass
 class Scope:
-    """What names mean where an expression stands, and what was found on the way."""
+    """What names mean where an expression stands, and what was found on the way.
+
+    In `training` draws are allowed; `fixed` names the parameters that no derivative is taken by.
+    """
 
     source: Source
     owner: str
@@ -46,6 +51,15 @@ class Scope:
     domains: list[Expr] = field(default_factory=list)
     requires: list[Expr] = field(default_factory=list)
     errors: list[SpecError] = field(default_factory=list)
+    training: bool = False
+    fixed: frozenset[str] = frozenset()
+    draws: list[Expr] = field(default_factory=list)
+
+    def number_draw(self) -> Expr:
+        """A number for one more draw."""
+        self.draws.append(Number(len(self.draws)))
+        return self.draws[-1]
+
     vectors: dict[str, tuple[Expr, ...]] = field(default_factory=dict)
     """The entries of names that stand for several numbers."""
     running: list[str] = field(default_factory=list)
@@ -194,6 +208,8 @@ def _call(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
         return _apply(name, node, operands, scope)
     if name in scope.callees:
         return _inline(scope.callees[name], node, operands, scope)
+    if name in MARKS and name not in scope.names:
+        return _mark(node, operands, scope)
     if name in scope.silent:
         return None
     if name in scope.names:
@@ -206,9 +222,48 @@ def _call(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
     elif name in FUNCTIONS:
         scope.note("E0102", f"'{name}' takes {_count(OPS[name].arity)}, got {given}", node.span)
     else:
-        known = [*FUNCTIONS, *scope.callees, *LATER]
+        known = [*FUNCTIONS, *MARKS, *scope.callees, *LATER]
         scope.note("E0101", f"unknown function '{name}'", _head(node), *respell(name, known, _head(node)))
     return None
+
+
+def _mark(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
+    """A function that only forms have (`dsl.forms`)."""
+    name = node.text
+    if node.keywords:
+        scope.note("E0119", f"'{name}' takes no keyword arguments", node.keywords[0].span)
+        return None
+    if len(operands) != MARKS[name]:
+        scope.note("E0102", f"'{name}' takes {_count(MARKS[name])}, got {len(operands)}", node.span)
+        return None
+    if not _all_real(node.operands, operands, scope):
+        return None
+    args = [value for value in operands if value is not None]
+    if name not in DRAWS:
+        return make(name, *args)
+    if not scope.training:
+        place = "write 'with r = " + name + "(...) in training, ... in eval'"
+        scope.note("E0130", f"'{name}' outside training", node.span, place)
+        return None
+    if name == "normal":
+        mean, deviation = args
+        draw = make("normal", scope.number_draw())
+        draw = draw if deviation is ONE else make("mul", deviation, draw)
+        return draw if mean is ZERO else make("add", mean, draw)
+    return _uniform(node, args[0], args[1], scope)
+
+
+def _uniform(node: Term, low: Expr, high: Expr, scope: Scope) -> Expr | None:
+    moving = [name for name in symbols(low, high) if name not in scope.fixed]
+    if moving:
+        help_ = "write 'a + (b - a) * uniform(0, 1)'"
+        scope.note("E0130", f"the bounds of a 'uniform' depend on '{moving[0]}'", node.span, help_)
+        return None
+    if isinstance(low, Number) and isinstance(high, Number) and low.value > high.value:
+        scope.note("E0118", "the first bound of a 'uniform' is above the second", node.span)
+        return None
+    scope.requires.append(Apply("le", low, high))
+    return make("uniform", low, high, scope.number_draw())
 
 
 def _head(node: Term) -> Span:
@@ -287,10 +342,17 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
 def _instantiate(callee: Activation, values: dict[Expr, Expr], node: Term, scope: Scope) -> Expr | None:
     done = dict(values)
     domain = () if callee.domain is None else (callee.domain,)
-    for inner in postorder(callee.body, *callee.names, *domain, *callee.requires):
+    for inner in postorder(callee.whole, *callee.names, *domain, *callee.requires):
         if inner in done:
             continue
         args = tuple(done[arg] for arg in inner.args)
+        if is_op(inner, *DRAWS):  # every call has draws of its own
+            moving = [name for name in symbols(*args) if name not in scope.fixed]
+            if moving:
+                message = f"the bounds of a 'uniform' in '{node.text}' depend on '{moving[0]}' here"
+                scope.note("E0130", message, node.span)
+                return None
+            args = (*args[:-1], scope.number_draw())
         if isinstance(inner, Apply) and inner.op == "div" and args[1] is Number(0):
             scope.note("E0110", f"division by zero in '{node.text}' with these arguments", node.span)
             return None
@@ -299,10 +361,10 @@ def _instantiate(callee: Activation, values: dict[Expr, Expr], node: Term, scope
         if name not in scope.names:
             scope.label(done[inner], name)
     if callee.name not in scope.names:
-        scope.label(done[callee.body], callee.name)
+        scope.label(done[callee.whole], callee.name)
     scope.domains.extend(done[condition] for condition in domain)
     scope.requires.extend(done[condition] for condition in callee.requires)
-    return done[callee.body]
+    return done[callee.whole]
 
 
 def _chain(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:

@@ -36,6 +36,7 @@ residual(x, y, z) = relu(x) + y * z
 choice(x, y) = where(x > y, x, y * sigmoid(x))
 ignored(x, y) = 2 * x
 names(grad, n) = grad * n
+scaled(x; a = 2, b = 3) = a * x + b
 """
 """What gates do not try: a sum of inputs, three inputs, choices, names that kernels have for themselves."""
 
@@ -99,6 +100,15 @@ def acts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 
 def operator(acts: ModuleType, name: str) -> Any:
     return importlib.import_module(f"{acts.__name__}.{name}")._operator
+
+
+@compiled
+def test_what_needs_no_gradient_compiles_whatever_it_takes(acts: ModuleType) -> None:
+    """Two inputs, and an input and two parameters: Dynamo counts to tell whether there is a context."""
+    torch._dynamo.reset()
+    run = torch.compile(lambda x, y: acts.swiglu(acts.scaled(x), y), fullgraph=True, backend="eager")
+    x, y = torch.randn(2, 5)
+    close(run(x, y), acts.swiglu(2 * x + 3, y), 1e-6)
 
 
 PARAMETERS = {"swiglu_oai": (1.702, 7.0)}

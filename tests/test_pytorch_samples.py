@@ -31,7 +31,7 @@ ACTIVATIONS = {a.name: a for a in read_project([SPECS]).checked().activations if
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OPERATORS = {(op.name, op.variant_test_name): op for op in op_db}
 MODULES = {info.module_cls: info for info in module_db}
-NO_MODULE_INFO = {"hardsigmoid"}
+NO_MODULE_INFO = {"hardsigmoid", "rrelu"}
 """What PyTorch has no ModuleInfo for."""
 
 REFUSED = {"hardtanh": {"min_val": 0, "max_val": 0}}
@@ -60,7 +60,7 @@ def fixed(activation: Activation) -> dict[str, Any]:
 
 def ours(activation: Activation, theirs: dict[str, Any]) -> dict[str, Any] | None:
     """PyTorch's keyword arguments as this activation takes them; None where they ask for another function."""
-    known = {"approximate": "none", **fixed(activation)}
+    known = {"approximate": "none", "training": False, **fixed(activation)}
     if any(known[key] != theirs[key] for key in known.keys() & theirs.keys()):
         return None
     return {key: value for key, value in theirs.items() if key not in known}

@@ -43,12 +43,18 @@ def offsets(i, columns, row, column, strided: tl.constexpr):
 class Output:
     """One output in torch operations: its value, its derivatives by each input, and its second ones.
 
-    `curvatures` has those by the places of two inputs, as far as they are not zero.
+    `curvatures` has those by the places of two inputs, as far as they are not zero: that by the first input,
+    differentiated by the second.
     """
 
     value: Formula
     slopes: tuple[Formula, ...]
     curvatures: Mapping[tuple[int, int], Formula]
+
+    def every_curvature(self, symmetric: bool) -> Mapping[tuple[int, int], Formula]:
+        """The second derivatives in either order, where one of two is there for both."""
+        mirrored = {(b, a): formula for (a, b), formula in self.curvatures.items()} if symmetric else {}
+        return {**mirrored, **self.curvatures}
 
 
 class JointOperator:
@@ -59,7 +65,8 @@ class JointOperator:
     Accepts float16, bfloat16, float32 and float64 in any layout of strides, in shapes that broadcast. Raises
     TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and
     RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all values and all
-    gradients, `outputs` the same in torch operations.
+    gradients, `outputs` the same in torch operations. Second derivatives are `symmetric` but where a
+    definition gives a derivative of its own; with `own_derivative` derivatives are not those of the value.
     """
 
     def __init__(
@@ -68,6 +75,8 @@ class JointOperator:
         *,
         kernels: tuple[Any, Any],
         outputs: tuple[Output, ...],
+        symmetric: bool = True,
+        own_derivative: bool = False,
         parameters: int = 0,
         version: str = "",
     ) -> None:
@@ -75,10 +84,9 @@ class JointOperator:
         self.inputs = len(outputs[0].slopes)
         self.outputs = outputs
         self.parameters = parameters
+        self._own_derivative = own_derivative
         self._kernels = kernels
-        self._curvatures = [
-            {**each.curvatures, **{(b, a): f for (a, b), f in each.curvatures.items()}} for each in outputs
-        ]
+        self._curvatures = [each.every_curvature(symmetric) for each in outputs]
         self._interpreted = not Launcher(kernels[0]).jitted
         self._launchers: dict[tuple[Any, ...], Launcher] = {}
         self._traced = _traced_function(name, outputs)
@@ -220,11 +228,14 @@ class JointOperator:
         elif _runtime._compile_mode == "kernel":
             return self._several(self.value(*inputs, *parameters))
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if traceable:
             return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
+        if self._own_derivative and _transforms_active():
+            raise _own_derivative_refused(self.name)
         wide = tuple(_widened(x) for x in inputs)
-        return tuple(each.value(*wide, *parameters).to(_narrowest(inputs)) for each in self.outputs)
+        dtype = _narrowest(inputs)
+        return tuple(_apart(each.value(*wide, *parameters), inputs, dtype) for each in self.outputs)
 
     # -- the operators -----------------------------------------------------------------------------------
 
@@ -362,25 +373,31 @@ class JointOperator:
         return [torch.empty_like(like, dtype=x.dtype) for x, want in zip(inputs, wanted, strict=True) if want]
 
     def curvature(
-        self, place: int, wanted: tuple[bool, ...], parameters: Parameters, tensors: Tensors
+        self,
+        place: int,
+        by: bool,
+        wanted: tuple[bool, ...],
+        parameters: Parameters,
+        tensors: Tensors,
     ) -> Tensor:
         """The derivative by the input at `place` of gradients times outer gradients, summed.
 
-        `tensors` are the gradients, one for each output, the outer gradients, one for each wanted input, and
-        the inputs.
+        With `by` the derivatives by the wanted inputs are differentiated by that one; otherwise that by it is
+        differentiated by the wanted ones. `tensors` are the gradients, one for each output, the outer gradients,
+        one for each wanted input, and the inputs.
         """
         count = len(self.outputs)
         grads, outers, inputs = tensors[:count], tensors[count : -self.inputs], tensors[-self.inputs :]
         wide = tuple(map(_widened, inputs))
-        places = [i for i, want in enumerate(wanted) if want]
+        places = [(i, place) if by else (place, i) for i, want in enumerate(wanted) if want]
         terms = [
             _widened(grad) * _sum_of(within)
             for grad, curvatures in zip(grads, self._curvatures, strict=True)
             if (
                 within := [
-                    _widened(outer) * curvatures[place, other](*wide, *parameters)
-                    for outer, other in zip(outers, places, strict=True)
-                    if (place, other) in curvatures
+                    _widened(outer) * curvatures[pair](*wide, *parameters)
+                    for outer, pair in zip(outers, places, strict=True)
+                    if pair in curvatures
                 ]
             )
         ]
@@ -421,6 +438,12 @@ class JointOperator:
         if launcher is None:
             launcher = self._launchers[key] = Launcher(kernel)
         launcher(tensors, (*parameters, *walk, strided, spread, *choices))
+
+
+def _own_derivative_refused(name: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"{name}: torch.compile takes its own derivative inside one torch.func.grad alone"
+    )
 
 
 def _walk(like: Tensor, tensors: Tensors, scattered: bool) -> tuple[int, ...] | None:
@@ -487,6 +510,11 @@ def _as(like: Tensor, result: Tensor, inputs: Tensors, given: bool) -> Tensor:
     ):
         return result
     return like.copy_(result)
+
+
+def _apart(result: Tensor, inputs: Tensors, dtype: torch.dtype) -> Tensor:
+    """A formula's result in a type, in memory that is no input's."""
+    return result.clone() if any(result is x for x in inputs) else result.to(dtype)
 
 
 def _sum_of(terms: Iterable[Tensor]) -> Tensor:
@@ -585,7 +613,11 @@ class _Slopes(Function):
             for number, (grad, need) in enumerate(zip(grads, needed[:count], strict=True))
         ]
         by_inputs = [
-            _Curvature.apply(operator, parameters, wanted, place, *grads, *outers, *inputs) if need else None
+            (
+                _Curvature.apply(operator, parameters, wanted, place, True, *grads, *outers, *inputs)
+                if need
+                else None
+            )
             for place, need in enumerate(needed[count:])
         ]
         return None, None, None, *by_grads, *by_inputs
@@ -601,10 +633,10 @@ class _Slopes(Function):
         ]
         found = slopes_of(operator, parameters, wanted, *along[:count], *inputs)
         places = [place for place, want in enumerate(wanted) if want]
-        # Second derivatives are symmetric: what comes from all inputs to one goes from that one to all.
         every = (True,) * operator.inputs
         return tuple(
-            term + _Curvature.apply(operator, parameters, every, place, *grads, *along[count:], *inputs)
+            term
+            + _Curvature.apply(operator, parameters, every, place, False, *grads, *along[count:], *inputs)
             for term, place in zip(found, places, strict=True)
         )
 
@@ -651,9 +683,10 @@ class _Curvature(Function):
         parameters: Parameters,
         wanted: tuple[bool, ...],
         place: int,
+        by: bool,
         *tensors: Tensor,
     ) -> Tensor:
-        return operator.curvature(place, wanted, parameters, tensors)
+        return operator.curvature(place, by, wanted, parameters, tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -669,10 +702,17 @@ class _Curvature(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Any, operator: Any, parameters: Any, wanted: Any, place: int, *tensors: Tensor
+        info: Any,
+        in_dims: Any,
+        operator: Any,
+        parameters: Any,
+        wanted: Any,
+        place: int,
+        by: bool,
+        *tensors: Tensor,
     ) -> tuple[Tensor, int]:
-        tensors = tuple(_batch_first(info.batch_size, in_dims[4:], tensors))
-        return _Curvature.apply(operator, parameters, wanted, place, *tensors), 0
+        tensors = tuple(_batch_first(info.batch_size, in_dims[5:], tensors))
+        return _Curvature.apply(operator, parameters, wanted, place, by, *tensors), 0
 
 
 def _traced_function(name: str, outputs: tuple[Output, ...]) -> Any:
@@ -690,7 +730,7 @@ def _traced_function(name: str, outputs: tuple[Output, ...]) -> Any:
             dtype = _narrowest(inputs)
             wide = [_widened(x) for x in inputs]
             results = [value(*wide, *parameters) for value in values]
-            return tuple(y.clone() if any(y is x for x in inputs) else y.to(dtype) for y in results)
+            return tuple(_apart(y, inputs, dtype) for y in results)
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -26,7 +26,16 @@ from torch.compiler import is_compiling
 from triton.runtime import JITFunction
 
 from . import _launch, _runtime
-from ._joint import Output, _as, _narrowest, _traced_function, _Value, slopes_of
+from ._joint import (
+    Output,
+    _apart,
+    _as,
+    _narrowest,
+    _own_derivative_refused,
+    _traced_function,
+    _Value,
+    slopes_of,
+)
 from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _laid_out_as, _unsupported, _widened
 
 Formula = Callable[..., Tensor]
@@ -208,17 +217,17 @@ class _Tiled:
 class _Pointwise:
     """f of tensors of one shape, and its derivatives, in torch operations: what the Functions of `_joint` run."""
 
-    def __init__(self, name: str, output: Output) -> None:
+    def __init__(self, name: str, output: Output, symmetric: bool) -> None:
         self.name = name
         self.outputs = (output,)
         self.inputs = len(output.slopes)
-        self._curvatures = {**output.curvatures, **{(b, a): f for (a, b), f in output.curvatures.items()}}
+        self._curvatures = output.every_curvature(symmetric)
 
     def compute(self, inputs: tuple[Tensor, ...], parameters: tuple[float, ...]) -> tuple[Tensor]:
         """f(inputs)."""
         (output,) = self.outputs
-        result = output.value(*map(_widened, inputs), *parameters).to(_narrowest(inputs))
-        return (result.clone() if any(result is x for x in inputs) else result,)
+        result = output.value(*map(_widened, inputs), *parameters)
+        return (_apart(result, inputs, _narrowest(inputs)),)
 
     def compute_slopes(
         self,
@@ -239,20 +248,22 @@ class _Pointwise:
     def curvature(
         self,
         place: int,
+        by: bool,
         wanted: tuple[bool, ...],
         parameters: tuple[float, ...],
         tensors: tuple[Tensor, ...],
     ) -> Tensor:
         """The gradient times the sum of outer gradients times second derivatives by the input at `place`.
 
-        `tensors` are the gradient, the outer gradients, one for each wanted input, and the inputs.
+        For `by` see `JointOperator.curvature`. `tensors` are the gradient, the outer gradients, one for each
+        wanted input, and the inputs.
         """
         grad, *outers = tensors[: -self.inputs]
         inputs = tensors[-self.inputs :]
         wide = tuple(map(_widened, inputs))
         total = torch.zeros_like(wide[place])
         for outer, other in zip(outers, (i for i, want in enumerate(wanted) if want), strict=True):
-            formula = self._curvatures.get((place, other))
+            formula = self._curvatures.get((other, place) if by else (place, other))
             if formula is not None:
                 total = total + _widened(outer) * formula(*wide, *parameters)
         return (_widened(grad) * total).to(inputs[place].dtype)
@@ -265,7 +276,8 @@ class LearnedOperator:
     types and are brought to that of the arithmetic. Raises TypeError for what is no tensor, NotImplementedError,
     naming the activation, for other types, and RuntimeError for parameters of another shape or device. `learned`
     are the parameters and how many values each has. `slopes` are the derivatives by the input and by each value
-    of each parameter, `curvatures` the second ones by the places of two of these, as far as they are not zero.
+    of each parameter, `curvatures` the second ones by the places of two of these, as far as they are not zero;
+    `symmetric` and `own_derivative` are as in `JointOperator`.
     """
 
     inputs = 1
@@ -279,6 +291,8 @@ class LearnedOperator:
         slopes: tuple[Formula, ...],
         curvatures: Mapping[tuple[int, int], Formula],
         learned: Mapping[str, Extent],
+        symmetric: bool = True,
+        own_derivative: bool = False,
         parameters: int = 0,
         version: str = "",
     ) -> None:
@@ -288,7 +302,8 @@ class LearnedOperator:
         self._parameters = parameters
         self._formula, self._slope_formulas = formula, slopes
         output = Output(formula, slopes, curvatures)
-        self._pointwise = _Pointwise(name, output)
+        self._pointwise = _Pointwise(name, output, symmetric)
+        self._own_derivative = own_derivative
         self._run_value, self._run_slopes = map(_Tiled, kernels)
         self._interpreted = not self._run_value.jitted
         self._traced = _traced_function(name, (output,))
@@ -455,12 +470,15 @@ class LearnedOperator:
         elif _runtime._compile_mode == "kernel":
             return self.value(x, *learned, *numbers, dim)  # type: ignore[no-any-return]
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *learned))
             inputs = self._spread(x, learned, dim)
         if traceable:
             (y,) = self._traced.apply(*inputs, *numbers)
             return y  # type: ignore[no-any-return]
-        return self._formula(*(_widened(each) for each in inputs), *numbers).to(x.dtype)
+        if self._own_derivative and _transforms_active():
+            raise _own_derivative_refused(self.name)
+        result = self._formula(*(_widened(each) for each in inputs), *numbers)
+        return _apart(result, inputs, x.dtype)
 
     # -- the operators -----------------------------------------------------------------------------------
 

@@ -77,9 +77,12 @@ def warmup(
     home = activation.__module__ if hasattr(activation, "__module__") else ""
     module = sys.modules.get(home)
     operator: Any = getattr(module, "_packing", getattr(module, "_operator", None))
+    operators: list[Any] = [operator, getattr(module, "_training_operator", None)]
     if not hasattr(operator, "warmup"):
         raise TypeError(f"warmup(): {activation!r} is no activation of this package")
-    operator.warmup(torch.device(device), dtype)
+    for each in operators:
+        if each is not None:
+            each.warmup(torch.device(device), dtype)
 
 
 _TORCH_NAMES = {
@@ -105,7 +108,8 @@ class Operator:
 
     Accepts float16, bfloat16, float32 and float64 in any layout of strides. Raises TypeError for what is no
     tensor, and NotImplementedError, naming the activation, for other types. `kernels` are the value and the
-    gradient, `formulas` the value and the first and second derivatives in torch operations.
+    gradient, `formulas` the value and the first and second derivatives in torch operations. With
+    `own_derivative` the derivative is not that of the value.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Operator:
         kernels: tuple[Any, Any],
         formulas: tuple[Formula, Formula, Formula],
         parameters: tuple[str, ...] = (),
+        own_derivative: bool = False,
         version: str = "",
     ) -> None:
         self.name = name
@@ -123,6 +128,7 @@ class Operator:
         self._launch_grad = Launcher(kernels[1])
         self._interpreted = not self._launch.jitted
         self._parameters = len(parameters)
+        self.own_derivative = own_derivative
         self._traced = _traced_function(name, self._formula, self._grad_formula)
         self.value, self.slope = self._register(parameters, version)
         self._sharded = False
@@ -180,7 +186,8 @@ class Operator:
         Dynamo refuses a custom Function under most of torch.func's transforms, and inside one `grad` takes
         it only if it knows that the input requires grad, which it learns from a view. Under the others it
         gets the formula alone, and differentiates that itself. An exported program keeps no backward, and so
-        holds the formula alone too.
+        holds the formula alone too, as does what needs no gradient: there Dynamo calls a Function's forward
+        without its context if there are as many arguments as it has parameters.
         """
         if x.dtype not in _COMPUTE:
             raise _unsupported(self.name, x)
@@ -194,10 +201,14 @@ class Operator:
         elif _compile_mode == "kernel":
             return self.value(x, *parameters)  # type: ignore[no-any-return]
         else:
-            traceable = True
+            traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
             return self._traced.apply(x, *parameters)  # type: ignore[no-any-return]
-        return _rounded(x, self._formula(_widened(x), *parameters))
+        wide = _widened(x)
+        if self.own_derivative and _transforms_active():
+            formulas = (self._formula, self._grad_formula, self._curvature_formula)
+            return _rounded(x, expanded(wide, formulas, parameters))
+        return _rounded(x, self._formula(wide, *parameters))
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
@@ -271,6 +282,15 @@ class Operator:
         """a * b * f''(x)."""
         factor = _widened(a) * _widened(b)
         return _rounded(x, factor * self._curvature_formula(_widened(x), *parameters))
+
+
+def expanded(x: Tensor, formulas: tuple[Formula, Formula, Formula], arguments: tuple[Any, ...]) -> Tensor:
+    """f(x) for whoever differentiates it by himself, once or twice, where f has derivatives of its own."""
+    at = x.detach()
+    value, slope, curvature = (formula(at, *arguments) for formula in formulas)
+    step = x - at
+    change = step * (slope + 0.5 * step * curvature)  # 0, but for those who differentiate, and for infinities
+    return value + torch.where(torch.isfinite(change), change, 0.0)
 
 
 def _in_one_transform() -> bool:

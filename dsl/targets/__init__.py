@@ -15,6 +15,7 @@ from dsl.program import JointProgram, Program
 from dsl.targets import package
 
 SUPPORT = (
+    "_chance.py",
     "_joint.py",
     "_launch.py",
     "_learned.py",
@@ -36,12 +37,14 @@ def render(
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import joint, layout, learned
+    from dsl.targets import chance, joint, layout, learned
 
     if isinstance(program, JointProgram):
         if activation.learned:
             return learned.module(activation, program, digest)
         return joint.module(activation, program, digest, accuracy)
+    if program.training is not None:
+        return chance.module(activation, program, program.training, digest, accuracy)
     return layout.module(activation, program, digest, accuracy)
 
 

@@ -82,10 +82,11 @@ def _layer(activation: Activation) -> str:
     names = [each.name for each in activation.settable]
     types = {**{name: "float" for name in names}, **{each.name: "Tensor" for each in activation.learned}}
     dim = ', dim=getattr(self, "dim", 1)' if activation.channelled else ""
+    arguments = [*names, *(["training"] if activation.random else [])]
     called = {
         "function": inner_name(activation.name),
         "inputs": ", ".join(activation.inputs),
-        "passed": "".join(f", self.{name}" for name in names) + dim,
+        "passed": "".join(f", self.{name}" for name in arguments) + dim,
     }
     return _LAYER.format(
         name=activation.class_name,

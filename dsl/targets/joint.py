@@ -7,7 +7,6 @@ of provenance. What it shares with the modules of one input is in `layout`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations_with_replacement
 
 from dsl import report
 from dsl.activation import Activation
@@ -103,7 +102,7 @@ def _prefixes(activation: Activation) -> list[str]:
 def _parts(activation: Activation) -> list[str]:
     """What each input is called in the names of functions, which have to differ."""
     inputs = list(activation.inputs)
-    pairs = ["_".join(pair) for pair in combinations_with_replacement(inputs, 2)]
+    pairs = [f"{inputs[a]}_{inputs[b]}" for a, b in activation.pairs]
     return inputs if len(set(pairs)) == len(pairs) else [f"x{i}" for i, _ in enumerate(inputs)]
 
 
@@ -167,6 +166,8 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         lines.append(f"        _joint.Output({prefix}_formula, ({slopes}), {{{curvatures}}}),")
     lines += [
         "    ),",
+        *([] if activation.symmetric else ["    symmetric=False,"]),
+        *(["    own_derivative=True,"] if activation.own_derivative else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",

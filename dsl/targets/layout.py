@@ -7,8 +7,8 @@ of provenance. Names that a spec may use and generated code needs for itself get
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from dsl import report
@@ -28,6 +28,24 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from . import {modules}
 """
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a function takes and does besides: texts for its signature, its docstring and its body.
+
+    `passed` passes its arguments on in the function, `own` in the module.
+    """
+
+    declared: str = ""
+    passed: str = ""
+    own: str = ""
+    about: str = ""
+    module_about: str = ""
+    first: tuple[str, ...] = ()
+
+
+_NOTHING = Extra()
 
 
 def module(activation: Activation, program: Program, digest: str, accuracy: str = "") -> str:
@@ -102,12 +120,11 @@ def _computations(activation: Activation, program: Program) -> Iterator[str]:
 
 
 def _interface(activation: Activation, digest: str) -> Iterator[str]:
-    private = inner_name(activation.name)
     if activation.requires:
         yield checks(activation)
-    yield _registration(activation, private, _formula_names(private), digest)
-    yield _function(activation)
-    yield _class(activation)
+    yield registration(activation, digest)
+    yield function_text(activation)
+    yield class_text(activation)
     if activation.aliases:
         yield aliases(activation)
 
@@ -129,7 +146,7 @@ def trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    own = ("joint", "launch", "learned", "math", "packed", "runtime")
+    own = ("chance", "joint", "launch", "learned", "math", "packed", "runtime")
     return f"_{name}" if name not in own else f"_{name}_"
 
 
@@ -177,7 +194,10 @@ def _complaint(name: str, condition: Expr) -> str:
     return f'f"{demand}got {got}"' if len(demand + got) < 70 else f'"{demand}" f"got {got}"'
 
 
-def _registration(activation: Activation, private: str, formulas: Iterable[str], digest: str) -> str:
+def registration(activation: Activation, digest: str) -> str:
+    """The statement that makes the operator."""
+    private = inner_name(activation.name)
+    formulas = _formula_names(private)
     lines = [
         "_operator = _runtime.Operator(",
         f'    "{activation.name}",',
@@ -187,6 +207,8 @@ def _registration(activation: Activation, private: str, formulas: Iterable[str],
     if activation.parameters:
         names = "".join(f'"{parameter.name}", ' for parameter in activation.parameters)
         lines.append(f"    parameters=({names}),")
+    if activation.own_derivative:
+        lines.append("    own_derivative=True,")
     lines += [f'    version="{digest[:8]}",', ")"]
     return "\n".join(lines) + "\n"
 
@@ -221,13 +243,15 @@ def raises(activation: Activation) -> str:
     return f"Raises NotImplementedError for other types.{constraints}"
 
 
-def _function(activation: Activation) -> str:
+def function_text(activation: Activation, extra: Extra = _NOTHING) -> str:
+    """The function that users call."""
     name = activation.name
     x = activation.input
     itself = own_name(activation, x, *parameter_names(activation))
     about = report.wrap(
         "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the "
-        f"result is like the input. Twice differentiable, in reverse and forward mode. {raises(activation)}"
+        f"result is like the input. Twice differentiable, in reverse and forward mode. {extra.about}"
+        f"{raises(activation)}"
     )
     doc = docstring(
         f"""{report.summary(activation)}
@@ -240,13 +264,14 @@ torch.Size([2, 3])""",
     )
     passed = passed_on(activation)
     lines = [
-        f"def {name}({x}: Tensor{signature(activation)}) -> Tensor:",
+        f"def {name}({x}: Tensor{signature(activation)}{extra.declared}) -> Tensor:",
         f"    {doc}",
         f"    if has_torch_function_unary({x}):",
-        f"        return handle_torch_function({itself}, ({x},), {x}{passed})",
+        f"        return handle_torch_function({itself}, ({x},), {x}{passed}{extra.passed})",
     ]
     if activation.requires:
         lines.append(f"    _check({passed.removeprefix(', ')})")
+    lines += extra.first
     lines.append(f"    return _operator({x}{passed})")
     if itself != name:
         lines += ["", "", f"{itself} = {name}  # a parameter hides the name inside"]
@@ -263,14 +288,16 @@ def required(activation: Activation) -> str:
     return "".join(", 1.0" for parameter in activation.parameters if parameter.default is None)
 
 
-def _class(activation: Activation) -> str:
+def class_text(activation: Activation, extra: Extra = _NOTHING) -> str:
+    """The module that users make."""
     name = activation.name
     x = activation.input
     itself = own_name(activation, x)
-    passed = passed_on(activation, "self.")
+    passed = passed_on(activation, "self.") + extra.own
     about = report.wrap(
-        f"The module of `{name}`. With `inplace` the result is written into the input; where a gradient is "
-        "wanted, a copy of the input is kept for the backward pass, so that this saves no memory then."
+        f"The module of `{name}`. {extra.module_about}With `inplace` the result is written into the input; "
+        "where a gradient is wanted, a copy of the input is kept for the backward pass, so that this saves "
+        "no memory then."
     )
     doc = docstring(
         f"""{report.summary(activation)}

@@ -87,8 +87,8 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
 def _parts(activation: Activation) -> list[str]:
     """What each variable is called in the names of functions, which have to differ."""
     names = [re.sub(r"\W+", "_", name).strip("_") for name in activation.variables]
-    pairs = {f"{a}_{b}" for i, a in enumerate(names) for b in names[i:]}
-    distinct = len(pairs) == len(names) * (len(names) + 1) // 2
+    pairs = {f"{names[a]}_{names[b]}" for a, b in activation.pairs}
+    distinct = len(pairs) == len(activation.pairs)
     return names if distinct else [f"v{i}" for i, _ in enumerate(names)]
 
 
@@ -264,6 +264,8 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         f"    slopes=({slopes}),",
         f"    curvatures={{{curvatures}}},",
         f"    learned={extents!r},",
+        *([] if activation.symmetric else ["    symmetric=False,"]),
+        *(["    own_derivative=True,"] if activation.own_derivative else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 
 from dsl.expr import Expr, Number, is_op
+from dsl.forms import Draw
 from dsl.program import Function
 from dsl.targets.spelling import (
     ARITHMETIC,
@@ -126,15 +127,25 @@ def jit_function(function: Function, name: str, summary: str, rename: Mapping[st
     return head + "".join(f"    {line}\n" for line in lines)
 
 
-def kernel(name: str, callee: str, summary: str, parameters: Sequence[str], gradient: bool) -> str:
+def kernel(
+    name: str,
+    callee: str,
+    summary: str,
+    parameters: Sequence[str],
+    gradient: bool,
+    draws: Sequence[Draw] = (),
+) -> str:
     """The source of the kernel that loads, calls `callee` and stores.
 
-    With `gradient` it loads the incoming gradient too, and stores the product.
+    With `gradient` it loads the incoming gradient too, and stores the product. Where there are `draws`, it
+    makes them of the seed, and passes them on after the input.
     """
+    drawn = [f"r{draw.stream}" if {draw.name, *parameters} & _KERNEL_NAMES else draw.name for draw in draws]
     parameters = [f"p{i}" if p in _KERNEL_NAMES else p for i, p in enumerate(parameters)]
-    pointers = "grad_ptr, x_ptr, out_ptr" if gradient else "x_ptr, out_ptr"
+    seed = "seed_ptr, " if draws else ""
+    pointers = f"{'grad_ptr, ' if gradient else ''}x_ptr, {seed}out_ptr"
     declared = "".join(f"{p}: tl.float64, " for p in parameters)
-    value = f"{callee}(x, {''.join(f'{p}, ' for p in parameters)}fast)"
+    value = f"{callee}(x, {''.join(f'{p}, ' for p in (*drawn, *parameters))}fast)"
     load = "_launch.widen(tl.load({} + i, mask=i < n))"
     lines = [
         "@triton.jit",
@@ -144,6 +155,9 @@ def kernel(name: str, callee: str, summary: str, parameters: Sequence[str], grad
         f"    x = {load.format('x_ptr')}",
     ]
     lines += [f"    {p} = _launch.as_parameter({p}, x)" for p in parameters]
+    for draw, label in zip(draws, drawn, strict=True):
+        made = f"_chance.{draw.distribution}(seed_ptr, {draw.stream}, start, x, tile, wide)"
+        lines.append(f"    {label} = {made}")
     if gradient:
         lines.append(f"    grad = {load.format('grad_ptr')}")
         value = f"grad * {value}"
@@ -273,7 +287,9 @@ _CHOICES = "tile: tl.constexpr, wide: tl.constexpr, fast: tl.constexpr"
 _SHARED_NAMES = {"start", "n", "tile", "wide", "i", "_launch"}
 """What every kernel has for itself."""
 
-_KERNEL_NAMES = RESERVED | _SHARED_NAMES | {"grad_ptr", "x_ptr", "out_ptr", "x", "grad"}
+_KERNEL_NAMES = (
+    RESERVED | _SHARED_NAMES | {"grad_ptr", "x_ptr", "seed_ptr", "out_ptr", "x", "grad", "_chance"}
+)
 
 _JOINT_NAMES = {"columns", "strided", "scattered", "_joint"}
 """What the kernels of several inputs have for themselves besides."""

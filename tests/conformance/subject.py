@@ -47,8 +47,8 @@ class Subject:
         return self.module._runtime
 
     def new_layer(self, **options: Any) -> nn.Module:
-        """A module of the activation."""
-        return self.layer(**self.parameters, **options)
+        """A module of the activation, in evaluation: `tests/test_chance.py` has what training draws."""
+        return self.layer(**self.parameters, **options).eval()
 
     def points(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """A few points at which the activation is smooth."""
@@ -98,7 +98,7 @@ def load(package: str | ModuleType, device: str, only: Iterable[str] = ()) -> li
 
 def _subject(name: str, module: ModuleType, device: str) -> Subject:
     function = getattr(module, name)
-    _, *parameters = inspect.signature(function).parameters.values()
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.annotation is float]
     values = {p.name: REQUIRED if p.default is p.empty else float(p.default) for p in parameters}
     (layer,) = {v for n in module.__all__ if isinstance(v := getattr(module, n), type)}
     return Subject(name, module, function, layer, values, device)
