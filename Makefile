@@ -5,6 +5,7 @@ BIN := .venv/bin
 PLUGINS := .venv-plugins
 CODE := dsl tests benchmarks examples generated docs
 WORKERS ?= 2
+MODELNEW := --style modelnew --only conv_mish_bn --only softsign -o generated/modelnew
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -26,12 +27,14 @@ setup: $(BIN)/.installed ## Make .venv/ from requirements.lock; the others do it
 
 build: setup ## Make generated/ from specs/.
 	@$(BIN)/dslgen build
+	@$(BIN)/dslgen emit $(MODELNEW)
 
 demo: build ## Show the main job: specs, kernels, results against exact values and against torch.
 	@$(BIN)/python -m examples.demo
 
 test: lint ## Run every check: what `lint` runs, then all tests.
 	$(BIN)/dslgen build --check
+	$(BIN)/dslgen emit $(MODELNEW) --check
 	$(BIN)/dslgen certify --check
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 

@@ -27,8 +27,8 @@ class Parameter:
 class Learned:
     """A learnable parameter: a tensor at a call, an `nn.Parameter` of the module.
 
-    It is a `scalar`, a `vector`, or has a value for each `channel`. `entries` are the names that its values have
-    in the body, as `a[0]` in a vector; `default` their initial values, one for each.
+    It is a `scalar`, a `vector`, or has a value for each `channel`. `entries` are the names that its values
+    have in the body, as `a[0]` in a vector; `default` their initial values, one for each.
     """
 
     name: str
@@ -61,10 +61,10 @@ Layout = Literal["", "halves", "interleaved"]
 class Activation:
     """A real function of `inputs` and `parameters`, and what its author said about it.
 
-    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only; `others` are the outputs
-    beside it. `packed` says how a tensor may hold all inputs, `concat` how one holds all outputs. `names` says
-    which subexpressions the author (or the definition that was called) gave a name, in order; the generated
-    code uses these names.
+    `body` is over `Symbol`s of inputs, parameters and entries of learnable ones only; `others` are the
+    outputs beside it. `packed` says how a tensor may hold all inputs, `concat` how one holds all outputs.
+    `names` says which subexpressions the author (or the definition that was called) gave a name, in order;
+    the generated code uses these names.
     """
 
     name: str
@@ -86,7 +86,8 @@ class Activation:
     path: str = ""
     learned: tuple[Learned, ...] = ()
     forms: tuple[Expr, ...] = ()
-    """All outputs with their marks (`dsl.forms`), where any has one; `outputs` are their values in evaluation."""
+    """All outputs with their marks (`dsl.forms`), where any has one; `outputs` are what they are in evaluation.
+    """
 
     @property
     def wholes(self) -> tuple[Expr, ...]:

@@ -23,6 +23,7 @@ from dsl.activation import Activation
 from dsl.certificate import KINDS, Certificate
 from dsl.config import ConfigError
 from dsl.files import read_text
+from dsl.model import Model
 from dsl.show import show_parameters
 
 SHOWN = ("float32", "bfloat16")
@@ -105,6 +106,17 @@ def entries(
         )
         for each in activations
     ]
+
+
+def model_entry(model: Model) -> Entry:
+    """What the list says of a model."""
+    arguments = ", ".join(
+        each.name if each.default is None else f"{each.name}={each.default}" for each in model.arguments
+    )
+    call = f"model {model.name}({arguments})"
+    return Entry(
+        call, model.name, model.formula, " ".join(model.doc.split()), model.class_name, (), (), {}, {}
+    )
 
 
 def _call(activation: Activation) -> str:

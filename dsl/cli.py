@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
+from itertools import starmap
 from pathlib import Path
 from shlex import join, quote
 from typing import TYPE_CHECKING, NoReturn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dsl.activation import Activation
     from dsl.build import Plan
     from dsl.config import Config
+    from dsl.model import Model
     from dsl.project import Project
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
@@ -136,7 +138,7 @@ def doctor(machine: bool) -> None:
         sys.exit(1)
 
 
-STYLES = ("hf-kernel",)
+STYLES = ("hf-kernel", "modelnew")
 """The styles of `dsl.emit`, which is imported when it is needed."""
 
 
@@ -145,20 +147,37 @@ STYLES = ("hf-kernel",)
 @click.option("--style", required=True, type=click.Choice(STYLES), help="What to write.")
 @click.option("--only", "names", multiple=True, help="Write this definition and not all; repeatable.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to write to.")
+@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
 @_ERROR_FORMAT
-def emit(paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, error_format: str) -> None:
-    """Write definitions in a form that other tools load (hf-kernel: a kernel for the Hugging Face Hub)."""
+def emit(
+    paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, check: bool, error_format: str
+) -> None:
+    """Write definitions in a form that other tools load.
+
+    hf-kernel: a kernel for the Hugging Face Hub. modelnew: for each activation and model a file of its own,
+    with kernels, what launches them, and one class, ModelNew.
+    """
     from dsl import emit as emitter
     from dsl.certificate import read_lock
 
     project = _project(paths)
-    wanted = {each.name for name in names for each in _named(project, name)}
-    activations = [each for each in project.activations if each.name in wanted]
+    models = {each.name: each for each in project.models}
+    wanted = {each.name for name in names if name not in models for each in _named(project, name)}
+    subjects: list[Activation | Model] = [each for each in project.activations if each.name in wanted]
+    subjects += [models[name] for name in dict.fromkeys(names) if name in models]
     if not names:
-        activations = list(project.checked().activations)
-    done = emitter.plan(activations, style, out, read_lock(_config().lock))
-    done.apply()
-    _report(out, done)
+        checked = project.checked()
+        subjects = [*checked.activations, *checked.models]
+    done = emitter.plan(subjects, style, out, read_lock(_config().lock))
+    if not check:
+        done.apply()
+        _report(out, done)
+        return
+    for change in done.changes:
+        click.echo(change.diff(), nl=False)
+    if done.changes:
+        mend = join(["dslgen", *(each for each in sys.argv[1:] if each != "--check")])
+        _finish(f"{out}: {_files(len(done.changes))} out of date; run: {mend}")
 
 
 @cli.command()
@@ -201,15 +220,24 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
         sys.exit(1)
 
 
+PRINTS = ("text", "latex", "html")
+"""The forms in which `show` and `explain` print."""
+_FORMAT = click.option(
+    "--format", "form", type=click.Choice(PRINTS), default="text", show_default=True, help="What to print."
+)
+
+
 @cli.command()
 @click.argument("spec")
 @click.option("--target", help="Compile for this GPU, sm_90 or the like, and say what the kernels cost.")
+@_FORMAT
 @_ERROR_FORMAT
-def explain(spec: str, target: str | None, error_format: str) -> None:
+def explain(spec: str, target: str | None, form: str, error_format: str) -> None:
     """Tell how a definition became what it is: what was naive, where it failed, what mended it.
 
     SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
     With --target, which takes torch and Triton but no GPU, what that costs in instructions, too.
+    As LaTeX, it is a document; as HTML, a page in one file.
     """
     if re.fullmatch(r"[Ee]\d{4}", spec):
         _explain_code(spec.upper())
@@ -218,7 +246,9 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
 
-    chosen = _of_one_input(_select(spec), "explained (dslgen show has its stages)")
+    chosen = _select(spec)
+    if form == "text":
+        chosen = _of_one_input(chosen, "explained (--format html tells what there is)")
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -230,7 +260,23 @@ def explain(spec: str, target: str | None, error_format: str) -> None:
         except UnknownTarget as error:
             raise click.UsageError(str(error)) from None
     held = read_lock(_config().lock)
-    click.echo("\n\n\n".join(tell(each, held.get(each.name), cost.get(each.name, "")) for each in chosen))
+    known = [(each, held.get(each.name), cost.get(each.name, "")) for each in chosen]
+    if form == "text":
+        click.echo("\n\n\n".join(starmap(tell, known)))
+        return
+    from dsl.derivation import title, whole
+
+    sections = [(title(each[0]), whole(*each)) for each in known]
+    if form == "latex":
+        from dsl.paper import document
+
+        click.echo(document(sections))
+        return
+    _need("pygments", extra="web")
+    from dsl.web.parts import page
+
+    heading = sections[0][0] if len(sections) == 1 else "From formula to kernel"
+    click.echo(page(heading, sections), nl=False)
 
 
 def _explain_code(code: str) -> None:
@@ -296,6 +342,78 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     click.echo(f"wrote {out}")
 
 
+COUNTS = Path("benchmarks/results/instructions-sm_90.json")
+
+
+@cli.command()
+@_PATHS
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory of the site.")
+@click.option("--counts", type=click.Path(path_type=Path), help=f"What `inspect` wrote; otherwise {COUNTS}.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes that make pages."
+)
+@_ERROR_FORMAT
+def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, error_format: str) -> None:
+    """Write a site of all definitions: index.html in DIR opens from the disk, and fetches nothing.
+
+    A page for each: plots, formula, errors, instructions, derivation, source. Exits with 1 if one could not
+    be shown whole.
+    """
+    _need("torch", "triton", "numpy", "pygments", extra="web")
+    from dsl import catalogue
+    from dsl.certificate import read_lock
+    from dsl.progress import Progress
+    from dsl.web import gallery as making
+
+    config = _config()
+    if counts is not None and not counts.is_file():
+        raise click.UsageError(f"--counts: no file {counts}")
+    activations = _project(paths).checked().activations
+    making.refuse_foreign(out)
+    rows = making.read_counts(counts or COUNTS)
+    specs = paths or config.specs
+    held = read_lock(config.lock)
+    frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
+    listed = catalogue.entries(activations, held, frameworks)
+    elsewhere = {each.name: each.frameworks for each in listed}
+    with Progress() as progress:
+        shown = making.entries(
+            specs, activations, held, rows, elsewhere, config.out.name, jobs, progress.show
+        )
+    making.write(making.site(shown), out)
+    click.echo(f"wrote {out / 'index.html'}, with {len(shown)} functions")
+    warnings = [line for each in shown for line in each.warnings]
+    if warnings:
+        _finish("\n".join(warnings))
+
+
+@cli.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="A port of this machine; 0: a free one."
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser, too.")
+def playground(port: int, opens: bool) -> None:
+    """Serve a page, for this machine alone, on which to type formulas, until Ctrl-C.
+
+    Curve, stability, source and instructions follow what is typed. Formulas may call the configured specs.
+    """
+    _need("torch", "triton", "numpy", "pygments", extra="web")
+    from dsl.web.serve import run
+
+    def ready(url: str) -> None:
+        click.echo(url)
+        click.echo("Ctrl-C ends", err=True)
+        if opens:
+            click.launch(url)
+
+    try:
+        run(_config().specs, port, ready)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+    except OSError as error:
+        raise click.ClickException(f"port {port}: {error.strerror or error}") from None
+
+
 @cli.command()
 @_PATHS
 @click.option("--device", help="Where to measure; otherwise this machine's GPU.")
@@ -351,7 +469,9 @@ def bench(
 @cli.command()
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every kernel of the package.")
-@click.option("--target", default="sm_90", show_default=True, help="sm_80, sm_100, gfx942 and the like.")
+@click.option(
+    "--target", default="sm_90", show_default=True, help="sm_80, gfx942, h200, rtx-4090 and the like."
+)
 @click.option("--dtypes", default="float32,bfloat16", show_default=True)
 @click.option("--write", type=click.Path(path_type=Path), help="Write the counts to this file, as JSON.")
 @click.option(
@@ -368,7 +488,8 @@ def inspect(
     """Count the machine instructions of generated kernels, by compiling them for a GPU. Needs none.
 
     NAMES are activations of the generated package. Per element: instructions, and those of the slow unit;
-    registers; bytes of local memory; branches; the widths of loads and stores in bits.
+    registers; bytes of local memory; branches; the widths of loads and stores in bits. Of a GPU that is known
+    by name also how long that takes, and what limits it.
     """
     _need("torch", "triton")
     if bool(names) == everything:
@@ -392,7 +513,9 @@ def inspect(
         write_atomic(write, counting.as_json(rows))
         return
     if text is None:
-        click.echo(counting.as_markdown(rows))
+        click.echo(
+            "\n\n".join(filter(None, [counting.as_markdown(rows), counting.predictions(rows, target)]))
+        )
         return
     version, before = counting.from_json(text)
     if version != counting.TRITON:
@@ -401,6 +524,114 @@ def inspect(
     click.echo("\n".join(found), nl=bool(found))
     if found:
         _finish(f"{len(found)} of {len(rows)} kernels differ; to accept that, --write {check}")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--shape", default="4096,393216", show_default=True, help="The input's shape.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option("--gradient", is_flag=True, help="Profile the backward pass, too.")
+@click.option("--arguments", default="", help="What a model is made with: 64,128,3.")
+@click.option(
+    "--csv", "recorded", type=click.Path(path_type=Path), help="Read what ncu printed; run nothing."
+)
+@click.option("--json", "machine", is_flag=True, help="Write the metrics as JSON.")
+def profile(
+    name: str | None,
+    shape: str,
+    dtype: str,
+    gradient: bool,
+    arguments: str,
+    recorded: Path | None,
+    machine: bool,
+) -> None:
+    """Profile the kernels of NAME, an activation or a model of the package, with Nsight Compute.
+
+    Needs a GPU and ncu. Six metrics of every launch, and what they mean: bound by memory, by the issue of
+    instructions, or by latency.
+    """
+    if (name is None) == (recorded is None):
+        raise click.UsageError("name an activation or a model, or give --csv")
+    from dsl import profiler
+
+    out = _config().out
+    try:
+        text = (
+            _text(recorded)
+            if recorded is not None
+            else _profiled(name or "", shape, dtype, gradient, arguments, out)
+        )
+        found = profiler.parse(text)
+    except profiler.NoProfiler as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(profiler.as_json(found) if machine else profiler.as_text(found), nl=not machine)
+
+
+def _text(path: Path) -> str:
+    from dsl.files import read_text
+
+    text = read_text(path)
+    if text is None:
+        raise click.ClickException(f"{path}: no such file")
+    return text
+
+
+def _profiled(name: str, shape: str, dtype: str, gradient: bool, arguments: str, package: Path) -> str:
+    """What ncu prints of an activation's or a model's kernels."""
+    from dsl import profiler
+
+    project = _project(())
+    model = next((each for each in project.models if each.name == name), None)
+    if model is None:
+        name, kernels = _named(project, name)[0].name, f"^_{name}.*_kernel"
+    else:
+        name, kernels = model.class_name, "_kernel$"
+    _numbers("--shape", shape)
+    return profiler.run(profiler.program(str(package), name, shape, dtype, gradient, arguments), kernels)
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """Numbers in a list with commas."""
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise click.UsageError(f"{option}: numbers with commas, such as 4096,393216")
+    return tuple(map(int, text.split(",")))
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--dtypes", default="float32,bfloat16", show_default=True)
+@click.option("--elements", type=click.IntRange(1), default=64 * 128 * 126 * 126, show_default=True)
+@click.option("--blind", is_flag=True, help="Do not ask ncu first; try everything near.")
+@click.option("--dry-run", "dry", is_flag=True, help="Store nothing.")
+def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: bool) -> None:
+    """Find the best launch of activations' kernels on this machine's GPU, and store it in the package.
+
+    Tiles, warps and stages are tried only where a profile shows a need, and kept where they win by more than
+    noise. The launch reads the result; nothing is tuned at run time.
+    """
+    _need("torch", "triton")
+    from dsl.bench.clock import NoDevice
+    from dsl.tune import as_text, store
+    from dsl.tuned import Session
+
+    project = _project(())
+    chosen = [each for name in names for each in _named(project, name)]
+    out = _config().out
+    try:
+        session = Session(out, elements)
+    except NoDevice as error:
+        raise click.ClickException(
+            f"{error}; dslgen inspect NAME --target h200 predicts without one"
+        ) from None
+    found = {}
+    for activation in _of_one_input(chosen, "tuned"):
+        for dtype in _listed("--dtypes", dtypes, DTYPES):
+            for key, result in session.results(activation.name, dtype, profiled=not blind):
+                click.echo(as_text(key, result) + "\n")
+                found[key] = result.best.choice
+    if not dry:
+        store(out, session.gpu, found)
+        click.echo(f"{out}: {len(found)} choices for {session.gpu}")
 
 
 @cli.command()
@@ -416,7 +647,8 @@ def check(paths: tuple[Path, ...], mends: bool, unsafe: bool, error_format: str)
     if project.errors:
         sys.exit(1)
     if error_format == "text":
-        click.echo(f"{len(project.activations)} definitions in {_files(len(project.files))}: no errors")
+        count = len(project.activations) + len(project.models)
+        click.echo(f"{count} definitions in {_files(len(project.files))}: no errors")
 
 
 def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
@@ -503,13 +735,39 @@ STAGES: dict[str, Callable[[Activation], str]] = {
 @cli.command()
 @click.argument("spec")
 @click.option("--after", "stage", type=click.Choice(tuple(STAGES)), default="schedule", show_default=True)
+@_FORMAT
 @_ERROR_FORMAT
-def show(spec: str, stage: str, error_format: str) -> None:
+def show(spec: str, stage: str, form: str, error_format: str) -> None:
     """Print a definition as it is after a stage of the pipeline.
 
-    SPEC is a file, FILE:NAME, or the name of a definition in the configured specs.
+    SPEC is a file, FILE:NAME, or the name of a definition in the configured specs. As LaTeX, it is what a
+    paper takes in, with amsmath; as HTML, a page.
     """
-    click.echo("\n\n".join(STAGES[stage](activation) for activation in _select(spec)))
+    model = _model(spec)
+    if model is not None:
+        if stage != "target" or form != "text":
+            raise click.UsageError(f"'{model.name}' is a model, which has the stage 'target' alone, as text")
+        from dsl.build import model_output
+
+        click.echo(model_output(model).make().rstrip("\n"))
+        return
+    chosen = _select(spec)
+    if form == "text":
+        click.echo("\n\n".join(STAGES[stage](activation) for activation in chosen))
+        return
+    from dsl.derivation import parts_of_stage
+
+    parts = [part for each in chosen for part in parts_of_stage(each, stage, STAGES[stage](each))]
+    if form == "latex":
+        from dsl.paper import fragment
+
+        click.echo(fragment(parts))
+        return
+    _need("pygments", extra="web")
+    from dsl.web.parts import page
+
+    title = f"{', '.join(each.name for each in chosen)} after {stage}"
+    click.echo(page(title, [(title, parts)]), nl=False)
 
 
 @cli.command("list")
@@ -536,9 +794,11 @@ def list_(paths: tuple[Path, ...], style: str, page: Path | None, error_format: 
     from dsl.certificate import read_lock
     from dsl.files import write_atomic
 
-    activations, config = _project(paths).checked().activations, _config()
+    project, config = _project(paths).checked(), _config()
+    activations = project.activations
     frameworks = () if paths else catalogue.read_frameworks(config.frameworks, (a.name for a in activations))
     found = catalogue.entries(activations, read_lock(config.lock), frameworks)
+    found += map(catalogue.model_entry, project.models)
     if page is None:
         click.echo(catalogue.FORMATS[style](found))
         return
@@ -576,6 +836,15 @@ def _show_source(activation: Activation) -> str:
     from dsl.certificate import read_lock
 
     return source(activation, read_lock(_config().lock).get(activation.name)).rstrip("\n")
+
+
+def _model(spec: str) -> Model | None:
+    """The model of that name, if it is one."""
+    path, colon, name = spec.rpartition(":")
+    if Path(spec).exists() or spec.endswith(".act"):
+        return None
+    models = _project((Path(path),) if colon else ()).models
+    return next((each for each in models if each.name == name), None)
 
 
 def _select(spec: str) -> Sequence[Activation]:

@@ -5,24 +5,26 @@ In: activations. Out: text. Compiling takes torch and Triton, a few seconds, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
-from dsl import assess, inspect
+from dsl import inspect
 from dsl.activation import Activation
 from dsl.bench.run import load
+from dsl.pipeline import stages
+from dsl.targets import render, support_files
 
 DTYPES = ("float32", "bfloat16")
 
 
 def costs(activations: Sequence[Activation], target: str) -> dict[str, str]:
     """By name, a line for each kernel: instructions per element on a target, and what else it needs."""
-    jobs = assess.jobs(activations)
-    with TemporaryDirectory() as folder:
-        package = Path(folder) / f"dslgen_cost_{Path(folder).name}"
-        assess.write_package(package, jobs)
-        rows = inspect.table(load(package), target, DTYPES)
+    sources = {each.name: render(each, stages(each).program) for each in activations}
+    with package(sources) as made:
+        rows = inspect.table(made, target, DTYPES)
     return {
         each.name: "\n".join(
             _line(f"{dtype} {kind}", rows[f"{target}/{dtype}/{each.name}/{kind}"])
@@ -32,6 +34,19 @@ def costs(activations: Sequence[Activation], target: str) -> dict[str, str]:
         )
         for each in activations
     }
+
+
+@contextmanager
+def package(sources: Mapping[str, str]) -> Iterator[ModuleType]:
+    """Generated modules, by name, imported as a package that goes when it has been used."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"dslgen_cost_{Path(folder).name}"
+        path.mkdir()
+        for name, text in {"__init__.py": "", **support_files()}.items():
+            (path / name).write_text(text, encoding="utf-8")
+        for name, text in sources.items():
+            (path / f"{name}.py").write_text(text, encoding="utf-8")
+        yield load(path)
 
 
 def _line(what: str, row: inspect.Counts) -> str:

@@ -7,9 +7,10 @@ torch, all three differentiated by autograd. They run on this machine's GPU if i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ from dsl.ulp import FORMATS, Array, error_in_ulps
 
 POINTS = 8_000
 """Inputs at which functions are evaluated."""
+STRETCHES = 250
+"""Of the errors in so many stretches of x, the greatest in each is drawn."""
+FLOOR = 0.01
+"""Errors below are drawn here: correctly rounded results are at most at 0.5."""
 OURS, TORCH, TYPED = "dslgen", "PyTorch", "formula as typed"
 
 
@@ -54,8 +59,19 @@ class Panel:
     errors: Mapping[str, Array]
 
 
-def panels(activation: Activation, low: float, high: float, dtype: str) -> tuple[Panel, Panel, Panel]:
+def panels(
+    activation: Activation,
+    low: float,
+    high: float,
+    dtype: str,
+    points: int = POINTS,
+    errors: bool = True,
+    made: Callable[[], Way] | None = None,
+) -> tuple[Panel, Panel, Panel]:
     """The three panels of an activation with its parameters at their defaults, for low <= x <= high.
+
+    Without `errors` nothing is compiled, and the panels have exact values alone. `made` is the generated
+    module, if it has been imported.
 
     Raises `CurveError` where a parameter has no default.
     """
@@ -63,23 +79,28 @@ def panels(activation: Activation, low: float, high: float, dtype: str) -> tuple
     if values is None:
         raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
     fmt = FORMATS[dtype]
-    x = np.unique(fmt.round(np.linspace(low, high, POINTS)))
-    (case,) = plan([activation])
-    ways: dict[str, Way] = {OURS: module(activation)(), TYPED: plain(case)}
-    ways |= {TORCH: eager(case)} if case.reference else {}
-    results = {name: orders(function, x, dtype) for name, function in ways.items()}
+    x = np.unique(fmt.round(np.linspace(low, high, points)))
+    results = {
+        name: orders(way, x, dtype) for name, way in (_ways(activation, made) if errors else {}).items()
+    }
     inside = _inside(activation, values, x)
-    made = []
+    drawn = []
     for order, root in enumerate(derive(activation)):
         exact = Reference(root, activation.input, values)(x, dtype)
         counted = exact.decided & inside
-        errors = {
+        found_errors = {
             name: np.where(counted, error_in_ulps(found[order], exact.rounded, exact.rest, fmt), -1.0)
             for name, found in results.items()
             if order < len(found)
         }
-        made.append(Panel(order, x, np.where(counted, exact.rounded, np.nan), errors))
-    return made[0], made[1], made[2]
+        drawn.append(Panel(order, x, np.where(counted, exact.rounded, np.nan), found_errors))
+    return drawn[0], drawn[1], drawn[2]
+
+
+def _ways(activation: Activation, made: Callable[[], Way] | None) -> dict[str, Way]:
+    (case,) = plan([activation])
+    ways: dict[str, Way] = {OURS: (made or module(activation))(), TYPED: plain(case)}
+    return ways | ({TORCH: eager(case)} if case.reference else {})
 
 
 def _inside(activation: Activation, values: Mapping[str, Fraction], x: Array) -> NDArray[np.bool_]:
@@ -112,3 +133,51 @@ def orders(function: Way, points: Array, dtype: str) -> list[Array]:
         except (NotImplementedError, RuntimeError):  # an operation without a derivative of its own
             break
     return [each.detach().double().cpu().numpy() for each in found]
+
+
+# What of them is drawn
+
+
+def ceiling(panels: Sequence[Panel]) -> float:
+    """Where results that are wrong in kind are drawn: a power of ten above all errors, within reason."""
+    finite = [error[np.isfinite(error)].max(initial=1) for each in panels for error in each.errors.values()]
+    return float(10 ** min(np.ceil(np.log10(max(finite))) + 1, 10))
+
+
+def has_pole(values: Array) -> bool:
+    """Whether the greatest value stands far above those beside it, as no smooth peak does."""
+    sizes = np.abs(values)
+    top = int(np.argmax(np.where(np.isfinite(sizes), sizes, -1.0)))
+    beside = [
+        size for size in (*sizes[max(top - 1, 0) : top], *sizes[top + 1 : top + 2]) if np.isfinite(size)
+    ]
+    return bool(beside) and bool(sizes[top] > 1.5 * min(beside))
+
+
+def without_pole(values: Array) -> tuple[Array, tuple[float, float]]:
+    """Values without those around a pole, and the ends of what is drawn.
+
+    A pole would flatten all the rest, and be drawn as a line from side to side.
+    """
+    low, high = np.quantile(values[np.isfinite(values)], (0.02, 0.98))
+    room = (high - low) / 4
+    kept = np.where(np.abs(values - (low + high) / 2) > high - low, np.nan, values)
+    return kept, (float(low - room), float(high + room))
+
+
+def summary(x: Array, errors: Array) -> tuple[Array, Array, Any]:
+    """The middle of each stretch, its greatest finite error, and whether a result in it is wrong in kind.
+
+    Where there is no such error, in a stretch of wrong results or outside the domain, it is NaN.
+
+    >>> x, worst, wrong = summary(np.array([0.0, 1.0]), np.array([0.25, np.nan]))
+    >>> worst.tolist(), wrong.tolist()
+    ([0.25, nan], [False, True])
+    """
+    parts = np.array_split(np.arange(len(x)), min(STRETCHES, len(x)))
+    finite = np.where(np.isfinite(errors), errors, -1.0)
+    middle = np.array([x[part].mean() for part in parts])
+    worst = np.array([finite[part].max() for part in parts])
+    worst[worst < 0] = np.nan
+    wrong = np.array([not np.isfinite(errors[part]).all() for part in parts])
+    return middle, worst, wrong

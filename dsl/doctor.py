@@ -41,6 +41,7 @@ _GET_TORCH = "install the build of torch that fits this machine: https://pytorch
 _PURPOSES = {
     "torch": "running what is built, bench, inspect",
     "certify": "certify, explain",
+    "web": "gallery, playground, pages",
     "plot": "plot",
     "lsp": "lsp",
 }

@@ -20,6 +20,7 @@ from dsl.build import (
     Output,
     Plan,
     generated_files,
+    model_output,
     module_output,
     plan_outputs,
     stamped,
@@ -27,39 +28,45 @@ from dsl.build import (
     text_output,
 )
 from dsl.certificate import Certificate
-from dsl.targets import hub, package
+from dsl.model import Model
+from dsl.targets import bundled_files, hub, modelnew, package
 
 _HUB_NAME = re.compile(r"[a-z][-a-z0-9]*[a-z0-9]\Z")
+
+
+Subject = Activation | Model
 
 
 @dataclass(frozen=True)
 class Style:
     """A form of output: the folder that it fills, and its files.
 
-    They are made of activations, the certificates that there are, and the name of the directory given.
+    They are made of activations and models, the certificates that there are, and the name of the directory.
     """
 
     folder: str
-    files: Callable[[Sequence[Activation], Mapping[str, Certificate], str], list[Output]]
+    files: Callable[[Sequence[Subject], Mapping[str, Certificate], str], list[Output]]
 
 
-def plan(activations: Sequence[Activation], style: str, out: Path, held: Mapping[str, Certificate]) -> Plan:
-    """What it takes to have activations in a style; `held` are the certificates that their modules quote.
+def plan(subjects: Sequence[Subject], style: str, out: Path, held: Mapping[str, Certificate]) -> Plan:
+    """What it takes to have activations and models in a style.
 
-    What was generated in the style's folder and is not among its files goes. Raises `BuildError` where a name
-    does not fit or a file of someone else's is in the way.
+    `held` are the certificates that their modules quote. What was generated in the style's folder and is not
+    among its files goes. Raises `BuildError` where a name does not fit or a file of someone else's is in the
+    way.
     """
     row = STYLES[style]
-    outputs = row.files(activations, held, out.absolute().name)
+    outputs = row.files(subjects, held, out.absolute().name)
     folder = out / row.folder
     made = {output.name for output in outputs}
     return plan_outputs(outputs, folder, [path for path in generated_files(folder) if path.name not in made])
 
 
-def _hub_kernel(
-    activations: Sequence[Activation], held: Mapping[str, Certificate], directory: str
-) -> list[Output]:
+def _hub_kernel(subjects: Sequence[Subject], held: Mapping[str, Certificate], directory: str) -> list[Output]:
     """A package with layers, and `metadata.json`, which holds the digests of all the others."""
+    activations = [each for each in subjects if isinstance(each, Activation)]
+    if subjects and not activations:
+        raise BuildError(f"{subjects[0].name}: a kernel for the Hub holds activations, and no models")
     name = directory.lower().replace("_", "-")
     if not _HUB_NAME.match(name):
         raise BuildError(
@@ -98,7 +105,27 @@ def _sha256(output: Output) -> str:
     return b64encode(sha256(stamped(output).encode()).digest()).decode()
 
 
+def _modelnew(subjects: Sequence[Subject], held: Mapping[str, Certificate], directory: str) -> list[Output]:
+    """A file for each activation and model, of one class called `ModelNew`."""
+    return [_one_file(each, held) for each in subjects]
+
+
+def _one_file(subject: Subject, held: Mapping[str, Certificate]) -> Output:
+    called = subject.activations if isinstance(subject, Model) else (subject,)
+    outputs = {each.name: module_output(each, held.get(each.name)) for each in called}
+    if isinstance(subject, Model):
+        outputs[subject.name] = model_output(subject)
+    inputs = sha256("\0".join(each.inputs for each in outputs.values()).encode()).hexdigest()[:32]
+
+    def text() -> str:
+        modules = {name: output.make() for name, output in outputs.items()}
+        return text_output("", "", modelnew.source(subject, modules, bundled_files())).make()
+
+    return Output(f"{subject.name}.py", outputs[subject.name].origin, inputs, text)
+
+
 STYLES: dict[str, Style] = {
     "hf-kernel": Style("build/torch-universal", _hub_kernel),
+    "modelnew": Style("", _modelnew),
 }
 """The styles by the names that `--style` takes."""

@@ -43,9 +43,9 @@ def explain(activation: Activation, certificate: Certificate | None = None, cost
     stages = compile_activation(activation)
     sections = (
         ("Spec", show_activation(activation)),
-        ("As it is written, in float32", "\n".join(_naive(activation, stages.derived))),
+        ("As it is written, in float32", _naive(activation, stages.derived)),
         ("Rules that fired", report.rewrites(stages.program)),
-        ("Polynomials and ends", "\n".join(_patches(stages))),
+        ("Polynomials and ends", "\n".join(patches(stages))),
         ("Program", _program(stages.program)),
         *([("Cost", cost)] if cost else []),
         ("Certificate", _certified(activation, stages.program, certificate)),
@@ -64,7 +64,7 @@ def _explain_learned(activation: Activation, cost: str) -> str:
     return _document(
         (
             ("Spec", show_activation(activation)),
-            ("As it is written, in float32", "\n".join(_naive(plain, derive(plain)))),
+            ("As it is written, in float32", _naive(plain, derive(plain))),
             ("Rules that fired", report.rewrites(program)),
             ("Program", _program(program)),
             *([("Cost", cost)] if cost else []),
@@ -85,15 +85,29 @@ def _certified(activation: Activation, program: Program, held: Certificate | Non
     return "\n".join([certificates.accuracy(held), *(f"Breaks its bound: {line}" for line in broken)])
 
 
-def _naive(activation: Activation, derived: Sequence[Expr]) -> Iterator[str]:
+def naive(activation: Activation, derived: Sequence[Expr]) -> Iterator[tuple[str, Expr, list[str]]]:
+    """Of the value and the derivative: what it is called, its formula, and where that fails in float32.
+
+    Nothing where no parameters were found that `require` allows.
+    """
     values = next(iter(settings(activation)), None)
-    if values is None:
-        yield "Not tried: no values were found that `require` allows."
-        return
-    for label, root in zip(("value", "derivative"), derived, strict=False):
-        found = list(failures(root, activation.input, values))
-        yield f"{label}: {show_expr(root) if len(found) and label == 'value' else ''}".rstrip(": ") + ":"
-        yield from (f"    {line}" for line in found or ["within 1000 ulp at all probes"])
+    if values is not None:
+        for label, root in zip(("value", "derivative"), derived, strict=False):
+            yield label, root, list(failures(root, activation.input, values))
+
+
+UNTRIED = "Not tried: no values were found that `require` allows."
+GOOD = "within 1000 ulp at all probes"
+
+
+def _naive(activation: Activation, derived: Sequence[Expr]) -> str:
+    lines = []
+    for label, root, found in naive(activation, derived):
+        lines.append(
+            f"{label}: {show_expr(root) if len(found) and label == 'value' else ''}".rstrip(": ") + ":"
+        )
+        lines += [f"    {line}" for line in found or [GOOD]]
+    return "\n".join(lines) or UNTRIED
 
 
 def failures(root: Expr, name: str, parameters: Mapping[str, Fraction]) -> Iterator[str]:
@@ -173,7 +187,8 @@ def _round(value: float) -> float:
         return float(np.float32(value))
 
 
-def _patches(stages: Stages) -> Iterator[str]:
+def patches(stages: Stages) -> Iterator[str]:
+    """Where a polynomial stands, and what is done at the ends, a line each."""
     functions = (stages.program.forward, stages.program.gradient, stages.program.curvature)
     told = False
     for label, function, stable in zip(

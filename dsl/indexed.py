@@ -1,7 +1,8 @@
 """Entries of vectors, and sums and products over an index.
 
-In: a term such as `a[k - 1]` or `sum(k in 0..5: a[k] * x**k)`, and the scope it stands in. Out: the `Expr` that it
-denotes, the sum written out; or None with the errors noted in the scope. Indices are exact, and known here.
+In: a term such as `a[k - 1]` or `sum(k in 0..5: a[k] * x**k)`, and the scope it stands in. Out: the `Expr`
+that it denotes, the sum written out; or None with the errors noted in the scope. Indices are exact, and known
+here.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _is_free(node: Term, scope: Scope) -> bool:
     return refused is None and node.index not in scope.names
 
 
-INDEXED: Mapping[str, Callable[[Term, "Scope", Translate], Expr | None]] = {
+INDEXED: Mapping[str, Callable[[Term, Scope, Translate], Expr | None]] = {
     "index": _index,
     "series": _series,
 }

@@ -1,8 +1,8 @@
 """What the kernels of a generated package compile to, counted. Needs no GPU.
 
 In: an imported package, an activation, a dtype and a target: `sm_80`, `sm_89`, `sm_90`, `sm_100`, `gfx942`,
-`gfx950` or the like. Out: `Counts`, from the machine code that the package's own launches would run on large,
-aligned tensors. `dslgen inspect` prints the table.
+`gfx950` or the like, or a GPU of `dsl/gpus/`. Out: `Counts`, from the machine code that the package's own
+launches would run on large, aligned tensors. `dslgen inspect` prints the table.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from typing import Any
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from dsl.gpu import find, gpus
+from dsl.predict import predict
 
 KINDS = ("value", "gradient")
 IN_TRAINING = ("training_value", "training_gradient")
@@ -68,11 +71,14 @@ def parse_target(name: str) -> GPUTarget:
     >>> parse_target("sm_90").arch, parse_target("gfx942").warp_size
     (90, 64)
     """
+    gpu = find(name)
+    name = name if gpu is None else gpu.target
     if re.fullmatch(r"sm_\d+", name):
         return GPUTarget("cuda", int(name[3:]), 32)
     if re.fullmatch(r"gfx\w+", name):
         return GPUTarget("hip", name, 64)
-    raise UnknownTarget(f"no target '{name}': they are called sm_90, gfx942 and the like")
+    known = ", ".join(gpus())
+    raise UnknownTarget(f"no target '{name}': they are called sm_90, gfx942 and the like, or {known}")
 
 
 def activations(package: ModuleType) -> tuple[str, ...]:
@@ -270,6 +276,23 @@ def as_markdown(rows: Mapping[str, Counts]) -> str:
         numbers = [f"{row.instructions:.1f}", f"{row.special:.1f}"]
         numbers += [str(each) for each in (row.registers, row.spills, row.branches)]
         lines.append(f"| {key} | {' | '.join(numbers + widths)} |")
+    return "\n".join(lines)
+
+
+def predictions(rows: Mapping[str, Counts], target: str) -> str:
+    """How long the kernels take on a GPU that has a file of figures, as a table; empty for other targets."""
+    gpu = find(target)
+    if gpu is None:
+        return ""
+    lines = [f"Predicted for {gpu.name}, picoseconds per element:", ""]
+    lines.append("| kernel | time | limit | memory | issue | special | warps of a processor |")
+    lines.append("|---|---|---|---|---|---|---|")
+    for key, row in rows.items():
+        found = predict(row, gpu)
+        times = " | ".join(f"{each:.2f}" for each in (found.memory, found.issue, found.special))
+        lines.append(
+            f"| {key} | {found.total:.2f} | {found.limit} | {times} | {found.warps} of {gpu.warps} |"
+        )
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Learnable parameters of a definition: their shapes, their initial values, the names that they may have.
 
-In: what stands after the semicolon, and the scope of the definition. Out: `Learned`, and in the scope what was
-wrong. The entries of a vector `a` are the symbols `a[0]`, `a[1]`, ..., which the language prints as it reads them.
+In: what stands after the semicolon, and the scope of the definition. Out: `Learned`, and in the scope what
+was wrong. The entries of a vector `a` are the symbols `a[0]`, `a[1]`, ..., which the language prints as it
+reads them.
 """
 
 from __future__ import annotations

@@ -172,8 +172,8 @@ LESSONS: dict[str, Lesson] = {
         "f(x; scale = 1) = scale * x\ng(x) = f(x, scale = 2)",
     ),
     "E0125": Lesson(
-        "An index is a whole number that the compiler knows, from 0 to one less than the vector's length, and "
-        "a sum or product goes over a range of such numbers.",
+        "An index is a whole number that the compiler knows, from 0 to one less than the vector's length, "
+        "and a sum or product goes over a range of such numbers.",
         "f(x; learn a[3] = 1) = sum(k in 0..3: a[k] * x**k)",
         "f(x; learn a[3] = 1) = sum(k in 0..2: a[k] * x**k)",
     ),
@@ -186,7 +186,7 @@ LESSONS: dict[str, Lesson] = {
     ),
     "E0190": Lesson(
         "The language has this, and this version does not compile it: learnable parameters of several "
-        "inputs, reductions, models.",
+        "inputs, reductions over rows, `cast`.",
         "gate(x, y; learn beta = 1.0) = y * sigmoid(beta * x)",
         "gate(x, y; beta = 1.0) = y * sigmoid(beta * x)",
     ),

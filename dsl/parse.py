@@ -10,7 +10,7 @@ the head of a definition, so that one run reports at least one error for each br
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from threading import Lock
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from dsl.errors import SpecError, SpecErrors
 from dsl.mistakes import check_brackets, unexpected_character, unexpected_token
 from dsl.reduce import Builder, Spread, Statement
-from dsl.syntax import Definition, Source
+from dsl.syntax import Definition, Model, Source
 from dsl.vocabulary import grammar
 
 if TYPE_CHECKING:
@@ -53,13 +53,41 @@ def statements(text: str, path: str = "<string>") -> tuple[Statement, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What could be parsed, what was wrong, and the names of what could not be parsed."""
+
+    definitions: tuple[Definition, ...]
+    models: tuple[Model, ...]
+    errors: tuple[SpecError, ...]
+    broken: frozenset[str]
+
+
+def parse_statements(text: str, path: str = "<string>") -> Parsed:
+    """The definitions and models of a spec file, each in order, and every error found."""
+    found, errors, broken = _salvage(Source(path, text))
+    definitions = tuple(each for each in found if isinstance(each, Definition))
+    return Parsed(
+        definitions, tuple(each for each in found if isinstance(each, Model)), tuple(errors), broken
+    )
+
+
 def parse_all(
     text: str, path: str = "<string>"
 ) -> tuple[tuple[Definition, ...], tuple[SpecError, ...], frozenset[str]]:
-    """What could be parsed, what was wrong, and the names of the definitions that could not be parsed."""
-    found, errors, broken = _salvage(Source(path, text))
-    definitions, unsupported, names = _definitions(found)
-    return definitions, (*errors, *unsupported), names | broken
+    """The definitions of a text that may hold no models, what was wrong, and the names that it concerns."""
+    parsed = parse_statements(text, path)
+    refused = [
+        model.source.error(
+            "E0190",
+            f"model '{model.name.text}': a model in a text is not yet supported",
+            model.name.span,
+            "write it into a .act file for 'dslgen build'",
+        )
+        for model in parsed.models
+    ]
+    names = {model.name.text for model in parsed.models}
+    return parsed.definitions, (*parsed.errors, *refused), parsed.broken | names
 
 
 def _salvage(source: Source) -> tuple[list[Statement], list[SpecError], frozenset[str]]:
@@ -81,20 +109,6 @@ def _salvage(source: Source) -> tuple[list[Statement], list[SpecError], frozense
     if not errors:  # Heads were not where a restart looks for them: the one error that is certain.
         return [], [whole], frozenset(head[1] for head in _HEAD.finditer(text))
     return found, errors, frozenset(broken)
-
-
-def _definitions(
-    statements: Iterable[Statement],
-) -> tuple[tuple[Definition, ...], tuple[SpecError, ...], frozenset[str]]:
-    definitions, errors, names = [], [], set()
-    for statement in statements:
-        if isinstance(statement, Definition):
-            definitions.append(statement)
-        else:
-            message = f"model '{statement.name.text}': models are not yet supported"
-            errors.append(statement.source.error("E0190", message, statement.name.span))
-            names.add(statement.name.text)
-    return tuple(definitions), tuple(errors), frozenset(names)
 
 
 def _chunks(text: str) -> list[tuple[int, str]]:

@@ -51,9 +51,9 @@ class Stages:
 
 @dataclass(frozen=True)
 class JointStages:
-    """What each stage made of an activation of several variables, which are inputs and learnable parameters, or
-    of several outputs: for each output the value, the derivatives by each variable, and the second ones by each
-    pair of them.
+    """What each stage made of an activation of several variables, which are inputs and learnable parameters,
+    or of several outputs: for each output the value, the derivatives by each variable, and the second ones by
+    each pair of them.
     """
 
     activation: Activation
@@ -261,7 +261,7 @@ def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
 
 
 def _settle(root: Expr, exact: Expr, input: str, freedom: Freedom) -> Expr:
-    """A stabilised expression, right at the ends of the line and at zero; `freedom` is as in `settle_ends`."""
+    """A stabilised expression, right at the ends of the line and at zero; `freedom` as in `settle_ends`."""
     root = patch_far(root, exact, input)
     root = settle_ends(root, exact, input, freedom)
     root = settle_tails(root, exact, input)

@@ -17,15 +17,21 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from dsl.activation import Activation
 from dsl.certificate import show_parameters
-from dsl.curves import OURS, TORCH, TYPED, Panel
+from dsl.curves import (
+    FLOOR,
+    OURS,
+    STRETCHES,
+    TORCH,
+    TYPED,
+    Panel,
+    ceiling,
+    has_pole,
+    summary,
+    without_pole,
+)
 from dsl.settings import defaults
-from dsl.ulp import Array
 
 KINDS = ("png", "svg")
-STRETCHES = 250
-"""Of the errors in so many stretches of x, the greatest in each is drawn."""
-FLOOR = 0.01
-"""Errors below are drawn here: correctly rounded results are at most at 0.5."""
 STYLES: dict[str, dict[str, Any]] = {
     TYPED: {"color": "#f0a060", "linewidth": 3.0},
     TORCH: {"color": "#b03060", "linewidth": 1.1},
@@ -64,7 +70,7 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], kind: str) -> bytes
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=(12.5, 6.4))
         axes = figure.subplots(2, len(panels), gridspec_kw={"height_ratios": (1, 1.15), **_MARGINS})
-        top = _ceiling(panels)
+        top = ceiling(panels)
         for panel, curve, error in zip(panels, *axes, strict=True):
             _curve(curve, panel)
             _errors(error, panel, top)
@@ -90,12 +96,6 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], kind: str) -> bytes
     return buffer.getvalue()
 
 
-def _ceiling(panels: Sequence[Panel]) -> float:
-    """Where results that are wrong in kind are drawn: a power of ten above all errors, within reason."""
-    finite = [error[np.isfinite(error)].max(initial=1) for each in panels for error in each.errors.values()]
-    return float(10 ** min(np.ceil(np.log10(max(finite))) + 1, 10))
-
-
 def _frame(axes: Any, panel: Panel) -> None:
     axes.set_xlim(panel.x[0], panel.x[-1])
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -105,25 +105,13 @@ def _frame(axes: Any, panel: Panel) -> None:
 def _curve(axes: Any, panel: Panel) -> None:
     _frame(axes, panel)
     values = panel.exact
-    if _has_pole(values):  # It would flatten all the rest, and be drawn as a line from side to side.
-        low, high = np.quantile(values[np.isfinite(values)], (0.02, 0.98))
-        room = (high - low) / 4
-        axes.set_ylim(low - room, high + room)
-        values = np.where(np.abs(values - (low + high) / 2) > high - low, np.nan, values)
+    if has_pole(values):
+        values, (low, high) = without_pole(values)
+        axes.set_ylim(low, high)
     axes.plot(panel.x, values, color="black", linewidth=1.4)
     axes.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
     axes.set_title(TITLES[panel.order])
     axes.tick_params(labelbottom=False)
-
-
-def _has_pole(values: Array) -> bool:
-    """Whether the greatest value stands far above those beside it, as no smooth peak does."""
-    sizes = np.abs(values)
-    top = int(np.argmax(np.where(np.isfinite(sizes), sizes, -1.0)))
-    beside = [
-        size for size in (*sizes[max(top - 1, 0) : top], *sizes[top + 1 : top + 2]) if np.isfinite(size)
-    ]
-    return bool(beside) and bool(sizes[top] > 1.5 * min(beside))
 
 
 def _errors(axes: Any, panel: Panel, top: float) -> None:
@@ -154,21 +142,3 @@ def _tick(value: float, top: float) -> str:
     if value == FLOOR:
         return "exact"
     return f"{value:g}" if value < 1e4 else f"$10^{{{round(np.log10(value))}}}$"
-
-
-def summary(x: Array, errors: Array) -> tuple[Array, Array, Any]:
-    """The middle of each stretch, its greatest finite error, and whether a result in it is wrong in kind.
-
-    Where there is no such error, in a stretch of wrong results or outside the domain, it is NaN.
-
-    >>> x, worst, wrong = summary(np.array([0.0, 1.0]), np.array([0.25, np.nan]))
-    >>> worst.tolist(), wrong.tolist()
-    ([0.25, nan], [False, True])
-    """
-    parts = np.array_split(np.arange(len(x)), min(STRETCHES, len(x)))
-    finite = np.where(np.isfinite(errors), errors, -1.0)
-    middle = np.array([x[part].mean() for part in parts])
-    worst = np.array([finite[part].max() for part in parts])
-    worst[worst < 0] = np.nan
-    wrong = np.array([not np.isfinite(errors[part]).all() for part in parts])
-    return middle, worst, wrong

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from dsl.activation import Activation
 from dsl.errors import Span, SpecError, SpecErrors
-from dsl.parse import parse_all
+from dsl.model import Model
+from dsl.parse import parse_statements
 from dsl.resolve import resolve_all
+from dsl.resolve_model import resolve_models
 from dsl.syntax import Definition
+from dsl.syntax import Model as ModelSyntax
 
 MAX_BYTES = 524_288
 """The largest spec file: ten times what a file of a thousand formulas needs."""
@@ -26,6 +29,7 @@ class Project:
     files: tuple[Path, ...]
     activations: tuple[Activation, ...]
     errors: tuple[SpecError, ...]
+    models: tuple[Model, ...] = ()
 
     def checked(self) -> Project:
         """The project itself if it has no errors; raises `SpecErrors` otherwise."""
@@ -97,25 +101,27 @@ def read_project(
     inside = all(any(file.absolute().is_relative_to(root) for root in roots) for file in files)
     others = [file for file in spec_files([*files, *around]) if file not in files] if inside else []
     definitions: list[Definition] = []
+    pipelines: list[ModelSyntax] = []
     errors: list[SpecError] = []
     broken: frozenset[str] = frozenset()
     for file in (*files, *others):
         try:
-            found, wrong, names = parse_all(
-                given[file] if file in given else read_spec(file), file.as_posix()
-            )
+            parsed = parse_statements(given[file] if file in given else read_spec(file), file.as_posix())
         except SpecError as error:
             errors.append(error)
             continue
-        definitions.extend(found)
-        errors.extend(wrong)
-        broken |= names
+        definitions.extend(parsed.definitions)
+        pipelines.extend(parsed.models)
+        errors.extend(parsed.errors)
+        broken |= parsed.broken
     activations, wrong = resolve_all(definitions, broken)
+    models, misfits = resolve_models(pipelines, definitions, activations, broken)
     elsewhere = {file.as_posix() for file in others}
     return Project(
         files,
         tuple(activation for activation in activations if activation.path not in elsewhere),
-        tuple(error for error in (*errors, *wrong) if error.span.path not in elsewhere),
+        tuple(error for error in (*errors, *wrong, *misfits) if error.span.path not in elsewhere),
+        tuple(model for model in models if model.path not in elsewhere),
     )
 
 
@@ -125,5 +131,7 @@ def check_text(text: str, path: str = "<string>") -> tuple[SpecError, ...]:
     >>> [error.code for error in check_text("f(x) = y")]
     ['E0106']
     """
-    definitions, errors, broken = parse_all(text, path)
-    return SpecErrors([*errors, *resolve_all(definitions, broken)[1]]).errors
+    parsed = parse_statements(text, path)
+    activations, wrong = resolve_all(parsed.definitions, parsed.broken)
+    _, misfits = resolve_models(parsed.models, parsed.definitions, activations, parsed.broken)
+    return SpecErrors([*parsed.errors, *wrong, *misfits]).errors

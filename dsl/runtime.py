@@ -23,7 +23,7 @@ from dsl import cache as store
 from dsl import compiled
 from dsl.activation import Activation
 from dsl.build import Output, compiler, module_output, plan_outputs, support_outputs
-from dsl.errors import SpecError, SpecErrors, did_you_mean
+from dsl.errors import Span, SpecError, SpecErrors, did_you_mean
 from dsl.resolve import activations
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def compile(  # noqa: A001 - as in re.compile
     torch.Size([2, 3])
     """
     text = dedent(text).strip()
-    declared = () if _defines(text) else tuple(parameters)
+    declared = () if defines(text) else tuple(parameters)
     options = {"inplace": True} if inplace else {}  # modules of several inputs have no such option
     return _class(Source(text, declared, name))(**parameters, **options)
 
@@ -102,7 +102,7 @@ def module(activation: Activation) -> type[nn.Module]:
 @cache
 def _class(source: Source) -> type[nn.Module]:
     """The class of a source."""
-    activation = _select(source) if _defines(source.text) else _formula(source)
+    activation = _select(source) if defines(source.text) else _formula(source)
     made = module(activation)
     _SOURCES[made] = source
     for name, give in _shown(activation).items():
@@ -139,7 +139,8 @@ def _shown(activation: Activation) -> dict[str, Callable[[nn.Module], Any]]:
     }
 
 
-def _defines(text: str) -> bool:
+def defines(text: str) -> bool:
+    """Whether a text has definitions, and is not a formula alone."""
     return _HEAD.search(_COMMENT.sub("", text)) is not None
 
 
@@ -154,14 +155,19 @@ def _formula(source: Source) -> Activation:
         # The head has a line of its own, so that the formula stands in messages as it was written.
         (activation,) = activations(f"{name}({inputs}) =\n{source.text}", _PATH)
     except SpecErrors as found:
-        raise SpecErrors(map(_without_head, found.errors)) from None
+        raise SpecErrors(map(without_head, found.errors)) from None
     return activation
 
 
-def _without_head(error: SpecError) -> SpecError:
-    span = replace(error.span, line=error.span.line - 1, end_line=error.span.end_line - 1)
+def without_head(error: SpecError) -> SpecError:
+    """An error of a formula, whose head had a line of its own before it."""
     help_ = error.suggestion or _HELP.get(error.code)
-    return SpecError(error.code, error.message, span, error.source_line, help_)
+    fix = None if error.fix is None else replace(error.fix, span=_line_before(error.fix.span))
+    return SpecError(error.code, error.message, _line_before(error.span), error.source_line, help_, fix)
+
+
+def _line_before(span: Span) -> Span:
+    return replace(span, line=span.line - 1, end_line=span.end_line - 1)
 
 
 def _select(source: Source) -> Activation:

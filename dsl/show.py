@@ -285,8 +285,8 @@ def _accuracy(bound: Bound) -> list[str]:
     return [f"accuracy {', '.join(given)}"] if given else []
 
 
-def show_activation(activation: Activation) -> str:
-    """An activation as a definition: calls inlined, every clause, ready to parse again."""
+def show_activation(activation: Activation, typed: bool = False) -> str:
+    """An activation as a definition, ready to parse again: calls inlined, or as it was `typed`."""
     taken = {*activation.inputs, *(each.name for each in activation.settable)}
     outputs = {f"output {number}": root for number, root in enumerate(activation.wholes)}
     slopes: dict[str, Expr] = {}
@@ -296,10 +296,13 @@ def show_activation(activation: Activation) -> str:
     steps, results = share(outputs | gradients, _first_of_each_name(activation.names), taken)
     header = _header(activation.name, activation.inputs, show_parameters(activation))
     lines = [quote(activation.doc)] if activation.doc else []
-    shown = ", ".join(show_expr(results[output]) for output in outputs)
-    lines.append(f"{header} = ({shown})" if activation.others else f"{header} = {shown}")
-    clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
-    clauses += [f"{gradient} = {show_expr(results[gradient])}" for gradient in gradients]
+    body, *clauses = activation.formula.split("\n")
+    if not typed:
+        shown = ", ".join(show_expr(results[output]) for output in outputs)
+        body = f"({shown})" if activation.others else shown
+        clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
+        clauses += [f"{gradient} = {show_expr(results[gradient])}" for gradient in gradients]
+    lines.append(f"{header} = {body}")
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]

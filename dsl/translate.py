@@ -300,8 +300,8 @@ def _inline(callee: Activation, node: Term, operands: list[Expr | None], scope: 
         help_ = "call definitions of one output, or write its formula out"
         scope.note("E0112", f"'{node.text}' gives {count} numbers where one is expected", node.span, help_)
         return None
-    numbers = [each.name for each in callee.learned if each.kind != "vector"]
-    slots = [*callee.inputs, *numbers, *(each.name for each in callee.parameters)]
+    vectors = {each.name for each in callee.learned if each.kind == "vector"}
+    slots = [*callee.inputs, *(each.name for each in callee.settable if each.name not in vectors)]
     positional = len(operands) - len(node.keywords)
     if not len(callee.inputs) <= positional <= len(slots):
         most = len(slots) - len(callee.inputs)

@@ -23,7 +23,11 @@ from dsl.ops import FUNCTIONS
 from dsl.project import read_project
 
 ROOT = Path(__file__).parent.parent
-ACTIVATIONS = [each for each in read_project([ROOT / "specs"]).checked().activations if not each.others]
+ACTIVATIONS = [
+    each
+    for each in read_project([ROOT / "specs"]).checked().activations
+    if not each.others and not each.learned
+]
 CASES = {case.label: case for case in plan(ACTIVATIONS)}
 CPU = torch.device("cpu")
 

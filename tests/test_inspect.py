@@ -48,7 +48,7 @@ def test_what_is_written_checks_until_something_changes(tmp_path: Path) -> None:
         ((), "--all"),
         (("relu", "--all"), "--all"),
         (("rleu",), "did you mean 'relu'?"),
-        (("relu", "--target", "h200"), "sm_90"),
+        (("relu", "--target", "gtx"), "sm_90"),
         (("relu", "--dtypes", "half"), "float16"),
         (("relu", "--check", "nowhere.json"), "--write"),
         (("relu", "--check", "a", "--write", "b"), "not both"),

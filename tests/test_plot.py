@@ -10,8 +10,20 @@ import pytest
 import torch
 
 from dsl.cli import PICTURES, _run
-from dsl.curves import OURS, TORCH, TYPED, CurveError, Panel, orders, panels
-from dsl.plot import FLOOR, KINDS, STRETCHES, STYLES, _has_pole, describe, draw, summary
+from dsl.curves import (
+    FLOOR,
+    OURS,
+    STRETCHES,
+    TORCH,
+    TYPED,
+    CurveError,
+    Panel,
+    has_pole,
+    orders,
+    panels,
+    summary,
+)
+from dsl.plot import KINDS, STYLES, describe, draw
 from dsl.resolve import activations
 
 Capture = pytest.CaptureFixture[str]
@@ -77,11 +89,11 @@ def test_the_worst_of_a_stretch_is_drawn() -> None:
 
 def test_poles_are_told_from_peaks() -> None:
     x = np.linspace(-10, 10, 8000)
-    assert _has_pole(1 / x)
-    assert _has_pole(1 / (x - 3) ** 2)
-    assert not _has_pole(np.exp(-100 * x**2))
-    assert not _has_pole(np.exp(x))
-    assert not _has_pole(np.full(8, np.nan))
+    assert has_pole(1 / x)
+    assert has_pole(1 / (x - 3) ** 2)
+    assert not has_pole(np.exp(-100 * x**2))
+    assert not has_pole(np.exp(x))
+    assert not has_pole(np.full(8, np.nan))
 
 
 def _panels(wrong: float) -> list[Panel]:

@@ -27,7 +27,9 @@ from dsl.build import build
 from dsl.project import read_project
 
 SPECS = Path(__file__).resolve().parents[1] / "specs"
-ACTIVATIONS = {a.name: a for a in read_project([SPECS]).checked().activations if a.references}
+ACTIVATIONS = {
+    a.name: a for a in read_project([SPECS]).checked().activations if a.references and not a.learned
+}
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OPERATORS = {(op.name, op.variant_test_name): op for op in op_db}
 MODULES = {info.module_cls: info for info in module_db}

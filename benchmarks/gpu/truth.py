@@ -100,7 +100,7 @@ def make(specs: Path, path: Path) -> None:
     """Write the exact values of all activations in `specs`."""
     from dsl.project import read_project
 
-    activations = [each for each in read_project([specs]).checked().activations if not each.joint]
+    activations = [each for each in read_project([specs]).checked().activations if len(each.variables) == 1]
     columns: dict[str, Any] = {"activations": np.array(json.dumps(facts(activations)))}
     for activation in activations:
         print(activation.name, flush=True)

@@ -1,9 +1,9 @@
 """Functions of an input whose parameters may have any value: what depends on parameters alone is set apart.
 
-In: an expression of an input and parameters, and what makes one stable in the input. Out: the same function. Terms
-and factors without the input are taken out, and functions of parameters alone, such as softplus(alpha), are made
-stable in these and stand as parameters of their own in what is left. What is left of weight * tanh(x) + bias
-depends on no parameter, and can have all that such a function gets.
+In: an expression of an input and parameters, and what makes one stable in the input. Out: the same function.
+Terms and factors without the input are taken out, and functions of parameters alone, such as softplus(alpha),
+are made stable in these and stand as parameters of their own in what is left. What is left of weight *
+tanh(x) + bias depends on no parameter, and can have all that such a function gets.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _of_input(
     treat: Callable[[Expr, frozenset[str]], Expr],
     own: Treatment,
 ) -> Expr:
-    """An expression of the input and parameters, with functions of parameters alone as parameters of their own."""
+    """An expression of the input and parameters, functions of these alone as parameters of their own."""
     if x not in set(postorder(root)):
         return _of_parameters(root, own)
     hidden = _hidden(root, x)
@@ -76,7 +76,7 @@ def _of_input(
 
 
 def _treated(function: Expr, treat: Callable[[Expr], Expr]) -> Expr:
-    """The function as `treat` makes it; where it is 0 on one side and has no parameters, its other side alone."""
+    """The function as `treat` makes it; its other side alone, if it is 0 on one and has no parameters."""
     if is_op(function, "where") and ZERO in function.args[1:] and len(symbols(function)) == 1:
         condition, *sides = function.args
         return where(condition, *(side if side is ZERO else treat(side) for side in sides))
@@ -84,7 +84,7 @@ def _treated(function: Expr, treat: Callable[[Expr], Expr]) -> Expr:
 
 
 def _is_plain(root: Expr) -> bool:
-    """Whether a function is arithmetic and choices with so many parameters that a normal form does not help."""
+    """Whether a function is arithmetic with so many parameters that a normal form does not help."""
     return len(symbols(root)) > _MOST and _is_algebra(root)
 
 
@@ -106,20 +106,20 @@ def _is_whole_power(node: Expr) -> bool:
 def _hidden(root: Expr, x: Expr) -> dict[Symbol, Expr]:
     """What stands for one parameter, by the symbols that replace it.
 
-    That is functions of parameters that are more than arithmetic, and sums of parameters that occur in no other way.
+    That is functions of parameters that are more than arithmetic, and sums of parameters that occur in no
+    other way.
     """
     free = _free(root, x)
     found = dict.fromkeys(each for node in free for each in _functions(node))
     names, taken = _names(), set(symbols(root))
     hidden = {Symbol(next(name for name in names if name not in taken)): node for node in found}
     shown = substitute(root, {node: symbol for symbol, node in hidden.items()})
-    for total in dict.fromkeys(each for node in _free(shown, x) for each in _sums(node)):
+    for node in dict.fromkeys(each for part in _free(shown, x) for each in _sums(part)):
         symbol = Symbol(next(name for name in names if name not in taken))
-        replaced = substitute(shown, {total: symbol})
-        if not set(symbols(total)) & set(symbols(replaced)):
-            shown, hidden[symbol] = replaced, substitute(
-                total, {name: value for name, value in hidden.items()}
-            )
+        replaced = substitute(shown, {node: symbol})
+        if not set(symbols(node)) & set(symbols(replaced)):
+            known: dict[Expr, Expr] = dict(hidden.items())
+            shown, hidden[symbol] = replaced, substitute(node, known)
     return hidden
 
 
@@ -202,7 +202,7 @@ def _joined(node: Expr, a: Expr, b: Expr) -> Expr:
 
 
 def _factored(root: Expr, x: Expr) -> tuple[Expr, Expr]:
-    """A product as a factor without the input and what is left; choices between a multiple and 0 are products."""
+    """A product as a factor without the input and what is left; a choice of a multiple or 0 is a product."""
     inside = _depends(root, x)
     done: dict[Expr, tuple[Expr, Expr]] = {}
     for node in postorder(root):

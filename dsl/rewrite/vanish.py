@@ -1,9 +1,9 @@
 """Products with a decaying exponential, which are zero where the exponential is.
 
 In: a stabilised expression. Out: the expression whose products with an exponential are zero where that is far
-below all that floating point holds. x * exp(-abs(beta * x)) is infinity times zero at infinity. Where beta is a
-number, the input can be held at a point from which on the product is zero (`guard`); where beta is a parameter of
-any size and sign there is no such point, but the exponent itself tells.
+below all that floating point holds. x * exp(-abs(beta * x)) is infinity times zero at infinity. Where beta is
+a number, the input can be held at a point from which on the product is zero (`guard`); where beta is a
+parameter of any size and sign there is no such point, but the exponent itself tells.
 """
 
 from __future__ import annotations

@@ -383,8 +383,8 @@ class JointOperator:
         """The derivative by the input at `place` of gradients times outer gradients, summed.
 
         With `by` the derivatives by the wanted inputs are differentiated by that one; otherwise that by it is
-        differentiated by the wanted ones. `tensors` are the gradients, one for each output, the outer gradients,
-        one for each wanted input, and the inputs.
+        differentiated by the wanted ones. `tensors` are the gradients, one for each output, the outer
+        gradients, one for each wanted input, and the inputs.
         """
         count = len(self.outputs)
         grads, outers, inputs = tensors[:count], tensors[count : -self.inputs], tensors[-self.inputs :]

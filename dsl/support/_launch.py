@@ -3,7 +3,10 @@
 In: a kernel over flat tensors. Out: its launch, at the cost of little more than the launch itself.
 """
 
+import json
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +22,17 @@ _WARPS = 4
 _VECTOR = 16
 """Triton assumes no divisor of a count but 16, and needs one to load 128 bits at a time under a mask."""
 
-_LAST_NARROW = 2**31 - 1 - max(_TILE.values())
+_STAGES = 3
+"""Triton's own; it matters to kernels that loop."""
+
+LARGEST_TILE = 8192
+"""The most that `dslgen tune` tries."""
+
+_LAST_NARROW = 2**31 - 1 - LARGEST_TILE
 """Above this many elements the offsets in the last tile pass 2^31 and need 64 bits."""
 
 
-COUNTS = (1, _VECTOR + 1, max(_TILE.values()) + 1)
+COUNTS = (1, _VECTOR + 1, LARGEST_TILE + 1)
 """Numbers of elements for which Triton compiles every kernel that aligned tensors of narrow offsets need."""
 
 
@@ -51,6 +60,24 @@ def as_parameter(value, x):
     return (tl.full((), 1.0, x.dtype) * value).to(x.dtype)
 
 
+@cache
+def _tuned() -> dict[str, dict[str, list[int]]]:
+    """What `dslgen tune` found: tile, warps and stages by kernel and type, for each GPU by its name."""
+    path = Path(__file__).with_name("_tuned.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def choice(kernel: Any, dtype: torch.dtype, index: int) -> tuple[int, int, int]:
+    """The tile, warps and stages of a kernel on a device: as tuned for it, or what serves everywhere."""
+    found = _tuned()
+    if found and index >= 0:
+        of_gpu = found.get(torch.cuda.get_device_name(index), {}) if torch.cuda.is_available() else {}
+        row = of_gpu.get(f"{kernel.__name__}/{str(dtype).removeprefix('torch.')}")
+        if row is not None:
+            return row[0], row[1], row[2]
+    return _TILE[dtype], _WARPS, _STAGES
+
+
 class Launcher:
     """Launches one kernel over flat tensors of one layout and type, the last of which is written."""
 
@@ -58,6 +85,7 @@ class Launcher:
         self._kernel = kernel
         self.jitted = isinstance(kernel, JITFunction)
         self._compiled: dict[tuple[Any, ...], tuple[Any, Any, Any] | None] = {}
+        self._choices: dict[tuple[torch.dtype, int], tuple[int, int, int]] = {}
 
     def __call__(self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...]) -> None:
         """The kernel over all elements.
@@ -75,14 +103,29 @@ class Launcher:
                 self(tensors, parameters)
             return
         rest = n % _VECTOR
-        if rest == 0 or n <= _TILE[out.dtype]:
-            self._run(tensors, parameters, 0, n, index)
+        shape = self._choices.get((out.dtype, index)) or self.chosen(out.dtype, index)
+        if rest == 0 or n <= shape[0]:
+            self._run(tensors, parameters, 0, n, index, shape)
         else:
-            self._run(tensors, parameters, 0, n - rest, index)
-            self._run(tensors, parameters, n - rest, n, index)
+            self._run(tensors, parameters, 0, n - rest, index, shape)
+            self._run(tensors, parameters, n - rest, n, index, shape)
+
+    def chosen(
+        self, dtype: torch.dtype, index: int, shape: tuple[int, int, int] | None = None
+    ) -> tuple[int, int, int]:
+        """Settle the tile, warps and stages for a type on a device; without `shape`, to what serves there."""
+        found = self._choices[dtype, index] = shape or choice(self._kernel, dtype, index)
+        self._compiled.clear()
+        return found
 
     def _run(
-        self, tensors: tuple[Tensor, ...], parameters: tuple[float, ...], start: int, n: int, index: int
+        self,
+        tensors: tuple[Tensor, ...],
+        parameters: tuple[float, ...],
+        start: int,
+        n: int,
+        index: int,
+        shape: tuple[int, int, int],
     ) -> None:
         """The kernel over elements `start` to `n`, on the current device, which is `index`.
 
@@ -91,7 +134,7 @@ class Launcher:
         numbers of 64 bits. After that the compiled kernel is launched as Triton would launch it.
         """
         dtype = tensors[-1].dtype
-        tile = _TILE[dtype]
+        tile, warps, stages = shape
         wide = n > _LAST_NARROW
         grid = (n - start + tile - 1) // tile
         rest = (*parameters, start, n, tile, wide, dtype.itemsize == 2)
@@ -106,7 +149,8 @@ class Launcher:
         key = (dtype, index, misaligned, wide, start > 0, n % _VECTOR == 0, n == 1)
         compiled = self._compiled.get(key)
         if compiled is None or _hooked():
-            self._compiled[key] = _direct(self._kernel[grid,](*tensors, *rest, num_warps=_WARPS))
+            compiled = self._kernel[grid,](*tensors, *rest, num_warps=warps, num_stages=stages)
+            self._compiled[key] = _direct(compiled)
             return
         launch, function, metadata = compiled
         # A pointer costs less as an integer: Triton asks a tensor for it, and then the driver about it.

@@ -1,13 +1,14 @@
-"""What activations with learnable parameters share: kernels by tiles, gradients of parameters, parameters as such.
+"""What activations with learnable parameters share: kernels by tiles, gradients of parameters, parameters as
+such.
 
-In: an activation's kernels and formulas (`LearnedOperator`). Out: an operator that PyTorch knows. In eager mode
-one kernel reads the parameters where they lie, and one kernel goes back: it writes the gradient of the input, and
-each of its programs the sums of the parameters' gradients over its part, which are then summed in an order that is
-always the same. Compilers, transforms and derivatives of derivatives get the formula, the parameters spread over
-the input by views, so that what is broadcast is summed by PyTorch.
+In: an activation's kernels and formulas (`LearnedOperator`). Out: an operator that PyTorch knows. In eager
+mode one kernel reads the parameters where they lie, and one kernel goes back: it writes the gradient of the
+input, and each of its programs the sums of the parameters' gradients over its part, which are then summed in
+an order that is always the same. Compilers, transforms and derivatives of derivatives get the formula, the
+parameters spread over the input by views, so that what is broadcast is summed by PyTorch.
 
-The kernels see memory as a matrix. Where a channel's elements lie together in long runs, its rows are these runs;
-otherwise a row holds all channels, and a column belongs to one.
+The kernels see memory as a matrix. Where a channel's elements lie together in long runs, its rows are these
+runs; otherwise a row holds all channels, and a column belongs to one.
 """
 
 import re
@@ -43,10 +44,10 @@ Extent = int | Literal["channel"]
 """How many values a parameter has: so many, or one for each channel."""
 
 _TILE = 1024
-"""Elements of a tile: 32 bytes a thread in float32, and few enough to hold a sum for each of several parameters."""
+"""Elements of a tile: 32 bytes a thread in float32, and few enough to hold sums for several parameters."""
 
 _PROGRAMS = 4096
-"""Where there are more tiles, a program does several. It is a constant so that sums do not depend on the device."""
+"""With more tiles than this a program does several. A constant: sums do not depend on the device."""
 
 _LONG_RUN = 256
 """So many elements of a channel in a row make rows of runs."""
@@ -54,7 +55,7 @@ _LONG_RUN = 256
 
 @triton.jit
 def place(step, rows, columns, steps, by_row: tl.constexpr, height: tl.constexpr, width: tl.constexpr, wide):
-    """The rows and columns of this program's tile at a step, which goes along rows where `by_row`, else down."""
+    """The rows and columns of this program's tile at a step, along rows where `by_row`, else down."""
     program = tl.program_id(0)
     if wide:
         program = program.to(tl.int64)
@@ -91,7 +92,7 @@ def channels_of(
 ):
     """The channels of this program's tiles: a column of them where `by_row`, else a row."""
     row, column = place(0, rows, columns, steps, by_row, height, width, wide)
-    if by_row:
+    if by_row:  # noqa: SIM108 (Triton takes both sides of a conditional expression, which differ in shape)
         channel = (row % channels)[:, None]
     else:
         channel = tl.minimum(column // inner, channels - 1)[None, :]
@@ -182,7 +183,7 @@ class _Tiled:
     def __call__(
         self, tensors: tuple[Tensor, ...], numbers: tuple[float, ...], plan: _Plan, choices: tuple[bool, ...]
     ) -> None:
-        """The kernel over all elements; after the first time as Triton would launch it, without its dispatch."""
+        """The kernel over all elements; after the first time without Triton's dispatch."""
         first = tensors[0]
         index = first.get_device()
         if index >= 0 and index != _launch._current_device():
@@ -215,7 +216,7 @@ class _Tiled:
 
 
 class _Pointwise:
-    """f of tensors of one shape, and its derivatives, in torch operations: what the Functions of `_joint` run."""
+    """f of tensors of one shape, and its derivatives, in torch operations: what Functions of `_joint` run."""
 
     def __init__(self, name: str, output: Output, symmetric: bool) -> None:
         self.name = name
@@ -273,11 +274,11 @@ class LearnedOperator:
     """An elementwise activation with learnable parameters: called with a tensor, these, and numbers.
 
     Accepts float16, bfloat16, float32 and float64 in any layout of strides; parameters may be of any of these
-    types and are brought to that of the arithmetic. Raises TypeError for what is no tensor, NotImplementedError,
-    naming the activation, for other types, and RuntimeError for parameters of another shape or device. `learned`
-    are the parameters and how many values each has. `slopes` are the derivatives by the input and by each value
-    of each parameter, `curvatures` the second ones by the places of two of these, as far as they are not zero;
-    `symmetric` and `own_derivative` are as in `JointOperator`.
+    types and are brought to that of the arithmetic. Raises TypeError for what is no tensor,
+    NotImplementedError, naming the activation, for other types, and RuntimeError for parameters of another
+    shape or device. `learned` are the parameters and how many values each has. `slopes` are the derivatives
+    by the input and by each value of each parameter, `curvatures` the second ones by the places of two of
+    these, as far as they are not zero; `symmetric` and `own_derivative` are as in `JointOperator`.
     """
 
     inputs = 1
@@ -373,7 +374,7 @@ class LearnedOperator:
         return self._gathered(found, x, learned, dim, wanted)
 
     def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Launch both kernels for tensors of one dimension, with one value of each parameter for all channels."""
+        """Launch both kernels for tensors of one dimension, with one value of each for all channels."""
         for count in (1, 17, _TILE, _TILE + 1, 2 * _TILE * _PROGRAMS):
             x = torch.zeros(count, device=device, dtype=dtype)
             learned = tuple(
@@ -404,14 +405,14 @@ class LearnedOperator:
             if extent == "channel":
                 if p.dim() > 1 or (count != 1 and count != _channels(x, dim)):
                     raise RuntimeError(
-                        f"{self.name}: '{name}' has shape {tuple(p.shape)}, and dimension {dim} of the input has "
-                        f"{_channels(x, dim)} channels: one value for each is needed, or one for all"
+                        f"{self.name}: '{name}' has shape {tuple(p.shape)}, and dimension {dim} of the input "
+                        f"has {_channels(x, dim)} channels: one value for each is needed, or one for all"
                     )
             elif count != extent or p.dim() > 1:
                 raise RuntimeError(f"{self.name}: '{name}' must have shape ({extent},), got {tuple(p.shape)}")
 
     def _entries(self, x: Tensor, learned: Sequence[Tensor], dim: int) -> list[Tensor]:
-        """Each value of each parameter, in the type of the arithmetic and in a shape that broadcasts to x's."""
+        """Each value of each parameter, in the arithmetic's type and a shape that broadcasts to x's."""
         dtype = _COMPUTE[x.dtype]
         found: list[Tensor] = []
         for extent, p in zip(self.learned.values(), learned, strict=True):
@@ -679,7 +680,7 @@ _apply_value: Callable[..., Tensor] = getattr(super(Function, _EagerValue), "app
 def new_parameter(
     values: Sequence[float], count: int, device: torch.device | str | None, dtype: torch.dtype | None
 ) -> nn.Parameter:
-    """A parameter of `count` values, yet to be filled; ValueError where `values` are neither one nor so many."""
+    """A parameter of `count` values, yet to be filled; ValueError where `values` are not one or so many."""
     if len(values) not in (1, count):
         raise ValueError(f"{count} initial values are needed, or one for all, got {len(values)}")
     return nn.Parameter(torch.empty(count, device=device, dtype=dtype))

@@ -36,7 +36,6 @@ ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves the nearest i
 ROUNDER_BITS = tl.constexpr(0x4B400000)
 ROOT_HALF = tl.constexpr(0.7071067811865476)
 INF = tl.constexpr(float("inf"))
-NAN = tl.constexpr(float("nan"))
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 # One coefficient a line would bury the code. Lowest degree first.
@@ -888,7 +887,7 @@ def pow(a, b, fast: tl.constexpr):  # noqa: A001 (the operation's own name)
     whole = tl.floor(b) == b
     odd = whole & (b - 2.0 * tl.floor(b * 0.5) == 1.0)
     value = tl.where(size == 1.0, 1.0, value)
-    value = tl.where((a < 0.0) & (a > -INF) & ~whole, NAN, value)
+    value = tl.where((a < 0.0) & (a > -INF) & ~whole, float("nan"), value)
     value = tl.where(odd, _copy_sign(value, a), value)
     value = tl.where((a != a) | (b != b), a + b, value)
     return tl.where((b == 0.0) | (a == 1.0), 1.0, value)

@@ -34,8 +34,8 @@ class Sharded:
     """How an activation with learnable parameters runs on shards of its input: each device on its own.
 
     Its parameters are whole on every device, or split with the channels where they have a value for each. The
-    gradient of a whole one is a partial sum where the input is split. Raises RuntimeError for parameters that are
-    no DTensors of the input's mesh.
+    gradient of a whole one is a partial sum where the input is split. Raises RuntimeError for parameters that
+    are no DTensors of the input's mesh.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Sharded:
 
     def local(self, x: Any) -> Tensor:
         """This device's part of the input, or of a gradient laid out like it."""
-        found: Tensor = x.redistribute(self.mesh, self.placements).to_local()
-        return found
+        part: Tensor = x.redistribute(self.mesh, self.placements).to_local()
+        return part
 
     def local_parameters(self, learned: Sequence[Any]) -> tuple[Tensor, ...]:
         """This device's part of each parameter."""

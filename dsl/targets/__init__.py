@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dsl.activation import Activation
+from dsl.model import Model
 from dsl.program import JointProgram, Program
 from dsl.targets import package
 
 SUPPORT = (
     "_chance.py",
+    "_epilogue.py",
     "_joint.py",
     "_launch.py",
     "_learned.py",
@@ -48,6 +50,13 @@ def render(
     return layout.module(activation, program, digest, accuracy)
 
 
+def render_model(model: Model, digest: str = "") -> str:
+    """The source of a model's module."""
+    from dsl.targets import model as printer
+
+    return printer.module(model, digest)
+
+
 def computations(activation: Activation, program: Program | JointProgram) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
     from dsl.targets import joint, layout
@@ -63,6 +72,12 @@ def support_files() -> dict[str, str]:
     return {name: (folder / name).read_text(encoding="utf-8") for name in SUPPORT}
 
 
-def package_init(activations: Iterable[Activation]) -> str:
+def bundled_files() -> dict[str, str]:
+    """The same, and those that are only ever part of a file of one module."""
+    folder = Path(__file__).parent.parent / "support"
+    return support_files() | {"_single.py": (folder / "_single.py").read_text(encoding="utf-8")}
+
+
+def package_init(activations: Iterable[Activation | Model]) -> str:
     """The source of the package's `__init__.py`."""
     return package.package_init(activations)

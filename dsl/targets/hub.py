@@ -80,7 +80,7 @@ def layers(activations: Sequence[Activation]) -> str:
 
 def _layer(activation: Activation) -> str:
     names = [each.name for each in activation.settable]
-    types = {**{name: "float" for name in names}, **{each.name: "Tensor" for each in activation.learned}}
+    types = dict.fromkeys(names, "float") | {each.name: "Tensor" for each in activation.learned}
     dim = ', dim=getattr(self, "dim", 1)' if activation.channelled else ""
     arguments = [*names, *(["training"] if activation.random else [])]
     called = {

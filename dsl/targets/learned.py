@@ -1,8 +1,8 @@
 """The module of an activation with learnable parameters, part by part.
 
-In: an activation, its program and a digest. Out: Python source, not yet formatted and without its two lines of
-provenance. Its function takes the input, the learnable parameters as tensors, and the other parameters; its class
-holds `nn.Parameter`s of their names. What it shares with other modules is in `layout`.
+In: an activation, its program and a digest. Out: Python source, not yet formatted and without its two lines
+of provenance. Its function takes the input, the learnable parameters as tensors, and the other parameters;
+its class holds `nn.Parameter`s of their names. What it shares with other modules is in `layout`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def module(activation: Activation, program: JointProgram, digest: str) -> str:
 def _computations(activation: Activation, program: JointProgram) -> Iterator[str]:
     private = layout.inner_name(activation.name)
     parts = _parts(activation)
-    call = f"{activation.name}({', '.join(activation.variables)})"
+    call = f"{activation.name}({', '.join([activation.input, *(each.name for each in activation.learned)])})"
     precision = "in the precision of the input; `fast` allows one good for 16 bits"
     (output,) = program.outputs
     yield _jit(output.forward, private, f"{call}, {precision}.")
@@ -76,11 +76,11 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
     yield _slopes_kernel(activation, private, parts)
     yield _formula(output.forward, f"{private}_formula", f"{call} in torch operations.")
     for function, part, name in zip(output.gradients, parts, activation.variables, strict=True):
-        summary = f"The derivative of {call} by {name} in torch operations."
+        summary = f"The derivative of {activation.name} by {name} in torch operations."
         yield _formula(function, f"{private}_formula_by_{part}", summary)
     for (a, b), function in output.curvatures.items():
         by = " and ".join((activation.variables[a], activation.variables[b]))
-        summary = f"The second derivative of {call} by {by} in torch operations."
+        summary = f"The second derivative of {activation.name} by {by} in torch operations."
         yield _formula(function, f"{private}_curvature_{parts[a]}_{parts[b]}", summary)
 
 
@@ -103,7 +103,7 @@ def _formula(function: Function, name: str, summary: str) -> str:
 
 
 def _called(activation: Activation) -> Mapping[str, str]:
-    """What the variables and the parameters are called in kernels: as in the spec, unless that is taken there."""
+    """What variables and parameters are called in kernels: as in the spec, unless that is taken there."""
     own = [*activation.variables, *layout.parameter_names(activation), *(p.name for p in activation.learned)]
     names = {name: re.sub(r"\W+", "_", name).strip("_") for name in own}
     derived = [f"{before}{name}{after}" for name in names.values() for before, after in _AFFIXES]
@@ -280,12 +280,13 @@ def _function(activation: Activation, plain: Activation) -> str:
     itself = layout.own_name(activation, x, *learned, *layout.parameter_names(activation))
     dim = ", *, dim: int = 1" if activation.channelled else ""
     dim_passed = ", dim=dim" if activation.channelled else ""
+    example = ", ".join(["torch.zeros(2, 3)", *map(_example, activation.learned)])
     doc = layout.docstring(
         f"""{report.summary(activation)}
 
 {report.wrap(_about(activation, plain))}
 
->>> {name}({', '.join(['torch.zeros(2, 3)', *map(_example, activation.learned)])}{layout.required(activation)}).shape
+>>> {name}({example}{layout.required(activation)}).shape
 torch.Size([2, 3])""",
         "    ",
     )
@@ -313,8 +314,9 @@ def _about(activation: Activation, plain: Activation) -> str:
         else ""
     )
     return (
-        "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the result "
-        f"is like the input. {shapes}{channels} Twice differentiable by all of them, in reverse and forward mode. "
+        "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the "
+        f"result is like the input. {shapes}{channels} Twice differentiable by all of them, in reverse and "
+        "forward mode. "
         f"{layout.raises(plain)}"
     )
 
@@ -361,7 +363,7 @@ def _class(activation: Activation) -> str:
         f"{'that name' if len(learned) == 1 else 'those names'} are initial values."
     )
     if activation.channelled:
-        about += " `num_parameters` is the number of channels, which lie along `dim`; 1 makes one value for all of them."
+        about += " `num_parameters` is the number of channels, which lie along `dim`; 1 is one value for all."
     if activation.requires:
         about += f" Raises ValueError unless initially {layout.constraints_shown(activation)}."
     doc = layout.docstring(

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable
 
 from dsl.activation import Activation
+from dsl.model import Model
 
 SHARED = ("get_compile_mode", "set_compile_mode", "warmup")
 """What a package exports beside its activations, from `_runtime.py`."""
@@ -61,7 +62,7 @@ sys.modules[__name__].__class__ = _Package
 '''
 
 
-def package_init(activations: Iterable[Activation]) -> str:
+def package_init(activations: Iterable[Activation | Model]) -> str:
     """The source of `__init__.py` for these activations."""
     ordered = sorted(activations, key=lambda activation: activation.name)
     modules = dict.fromkeys(SHARED, "_runtime")
@@ -75,8 +76,10 @@ def package_init(activations: Iterable[Activation]) -> str:
     )
 
 
-def public_names(activation: Activation) -> tuple[str, ...]:
-    """What a module exports: the function, its aliases and the class."""
+def public_names(activation: Activation | Model) -> tuple[str, ...]:
+    """What a module exports: the function, its aliases and the class; of a model, the class alone."""
+    if isinstance(activation, Model):
+        return (activation.class_name,)
     return tuple(sorted({activation.name, *activation.aliases, activation.class_name}, key=sorting_key))
 
 

@@ -1,0 +1,183 @@
+"""The way from a definition to its kernel, in parts that can be printed: what `explain` tells, as data.
+
+In: an activation, its certificate and its kernels' cost if they are known. Out: `Part`s, which
+`dsl.paper` prints in LaTeX and `dsl.web` as a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dsl import certificate as certificates
+from dsl import equations
+from dsl.activation import Activation, as_numbers
+from dsl.build import code_digest, source
+from dsl.certificate import DTYPES, KINDS, MAKERS, Certificate
+from dsl.equations import Equations
+from dsl.explain import GOOD, UNTRIED, naive, patches
+from dsl.pipeline import JointStages, Stages, derive, stages
+from dsl.program import JointProgram, Program
+from dsl.show import show_activation, show_function
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading and what stands below it, in this order: prose, equations, a list, pairs, a table, code.
+
+    `language` is the code's, as Pygments calls it; a table's first row is its head.
+    """
+
+    title: str
+    prose: str = ""
+    equations: tuple[Equations, ...] = ()
+    lines: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    table: tuple[tuple[str, ...], ...] = ()
+    code: str = ""
+    language: str = ""
+
+
+def derivation(
+    activation: Activation,
+    certificate: Certificate | None = None,
+    cost: str = "",
+    made: Stages | JointStages | None = None,
+) -> tuple[Part, ...]:
+    """Every step from an activation's definition to its program; `made` is what was compiled, if it was."""
+    made = made or stages(activation)
+    program = made.program
+    return (
+        Part(
+            "Definition",
+            equations=(equations.written(activation),),
+            code=show_activation(activation, typed=True),
+            language="act",
+        ),
+        *_failures(activation, made),
+        Part("Derivatives", DERIVED, equations=_derivatives(activation, made)),
+        Part(
+            "Rules that fired",
+            "" if program.rewrites else "None: it is evaluated as it is written.",
+            pairs=_rules(program),
+        ),
+        *_mended(made),
+        Part("Program", PROGRAM, code="\n\n".join(map(show_function, program.functions)), language="act"),
+        *([Part("Cost", code=cost, language="text")] if cost else []),
+        certified(activation, program, certificate),
+    )
+
+
+def whole(activation: Activation, certificate: Certificate | None = None, cost: str = "") -> tuple[Part, ...]:
+    """The derivation, and the source that it ends in."""
+    made = stages(activation)
+    code = source(activation, certificate, made.program)
+    steps = derivation(activation, certificate, cost, made)
+    return (*steps, Part("Kernels and module", code=code, language="python"))
+
+
+DERIVED = "They are taken of the real function, before anything is rewritten for floating point."
+PROGRAM = "What is evaluated, step by step. `dslgen show` prints every stage."
+NAIVE = (
+    "The formula run as it stands, every operation correctly rounded to float32, against exact values: what "
+    "is wrong here is the formula, and no library."
+)
+
+
+MANY = 3
+"""With so many variables or more, second derivatives are too many to be shown."""
+
+
+def _derivatives(activation: Activation, made: Stages | JointStages) -> tuple[Equations, ...]:
+    count = 1 + len(activation.variables) if len(activation.variables) >= MANY else None
+    return equations.stage(activation, made.simplified)[1:count]
+
+
+_LONG = re.compile(r"-?\d{10,}/\d{10,}")
+"""A quotient that says less than its first digits."""
+
+
+def _failures(activation: Activation, made: Stages | JointStages) -> list[Part]:
+    if activation.joint:
+        return []
+    plain = as_numbers(activation)
+    derived = derive(plain) if activation.learned else made.derived
+    lines = tuple(f"{label}: {line}" for label, _, found in naive(plain, derived) for line in found or [GOOD])
+    return [Part("As it is written, in float32", NAIVE, lines=lines or (UNTRIED,))]
+
+
+def _mended(made: Stages | JointStages) -> list[Part]:
+    if isinstance(made, JointStages):
+        return []
+    lines = [_LONG.sub(lambda found: f"{float(Fraction(found[0])):.6g}", line) for line in patches(made)]
+    return [Part("Polynomials and ends", lines=tuple(lines))]
+
+
+def _rules(program: Program | JointProgram) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys(program.rewrites))
+
+
+def certified(
+    activation: Activation, program: Program | JointProgram, certificate: Certificate | None
+) -> Part:
+    """What a certificate says, if it was made for this program."""
+    title = "Certificate"
+    if activation.learned:
+        return Part(title, certificates.LEARNED_NOT_CERTIFIED)
+    if certificate is None or certificate.digest != code_digest(activation, program):
+        return Part(title, certificates.NOT_CERTIFIED)
+    return Part(title, CERTIFIED, lines=_notes(certificate, activation), table=table(certificate))
+
+
+CERTIFIED = (
+    "The worst errors found against exact values, in units in the last place, and the input of each. Found "
+    "by trying, not proved."
+)
+
+
+def table(certificate: Certificate) -> tuple[tuple[str, ...], ...]:
+    """A certificate's errors under their head: a line for each type, of the value and of the derivative."""
+    head = ("type", "of", *(cell for maker in MAKERS.values() for cell in (maker, "at x")), "inputs tried")
+    lines = [head]
+    for dtype in DTYPES:
+        for kind in KINDS:
+            found = [row for by in MAKERS if (row := certificate.row(by, dtype, kind)) is not None]
+            errors = [cell for row in found for cell in (f"{row.worst_ulp:.3g}", f"{row.worst_input:.6g}")]
+            if len(found) == len(MAKERS):
+                what = "derivative" if kind == "gradient" else kind
+                lines.append((dtype, what, *errors, found[0].tries))
+    return tuple(lines)
+
+
+def _notes(certificate: Certificate, activation: Activation) -> tuple[str, ...]:
+    given = (f"Measured with {certificate.parameters}.",) if certificate.parameters else ()
+    broken = certificates.findings(certificate, activation.accuracy)
+    return (*given, *(f"Breaks its bound: {line}" for line in broken))
+
+
+def title(activation: Activation) -> str:
+    """What a page or a paper about an activation is called."""
+    return f"{activation.name}: from formula to kernel"
+
+
+def parts_of_stage(activation: Activation, stage: str, text: str) -> Sequence[Part]:
+    """What `dslgen show` prints of a stage, as a part; `text` is what it prints as text."""
+    make = _STAGES.get(stage)
+    language = "python" if stage == "target" else "act"
+    found = () if make is None else make(activation)
+    return [Part(f"{activation.name} after {stage}", equations=found, code=text, language=language)]
+
+
+def _stage(name: str) -> Callable[[Activation], tuple[Equations, ...]]:
+    return lambda activation: equations.stage(activation, getattr(stages(activation), name))
+
+
+_STAGES: dict[str, Callable[[Activation], tuple[Equations, ...]]] = {
+    "parse": lambda activation: (equations.written(activation),),
+    "derive": _stage("derived"),
+    "simplify": _stage("simplified"),
+    "stabilise": _stage("stabilised"),
+    "schedule": lambda activation: equations.program(activation, stages(activation).program.functions),
+}
