@@ -71,9 +71,7 @@ def prepare(path: Path, package: str) -> int:
     from dsl.project import read_project
 
     start(str(ROOT), package)
-    activations = [
-        each for each in read_project([ROOT / "specs"]).checked().activations if len(each.variables) == 1
-    ]
+    activations = [each for each in read_project([ROOT / "specs"]).checked().activations if each.unary]
     cases = [asdict(case) for case in plan(activations)]
     columns: dict[str, Any] = {"cases": np.array(json.dumps(cases))}
     for activation in activations:

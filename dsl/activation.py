@@ -85,9 +85,10 @@ class Activation:
     concat: Layout = ""
     path: str = ""
     learned: tuple[Learned, ...] = ()
+    dim: int | None = None
+    """The dimension that row reductions go over unless a call says another; None where there are none."""
     forms: tuple[Expr, ...] = ()
-    """All outputs with their marks (`dsl.forms`), where any has one; `outputs` are what they are in evaluation.
-    """
+    """All outputs with their marks (`dsl.forms`), where any has one; `outputs` are these in evaluation."""
 
     @property
     def wholes(self) -> tuple[Expr, ...]:
@@ -140,8 +141,15 @@ class Activation:
         return len(self.inputs) > 1 or bool(self.others)
 
     @property
+    def unary(self) -> bool:
+        """Whether this is an elementwise function of one input, without learnable parameters."""
+        return len(self.variables) == 1 and not self.others and self.dim is None
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What the value and its derivatives are called where the compiler's stages are shown."""
+        if self.dim is not None:
+            return "value", *(f"gradient_{name}" for name in self.inputs)
         if len(self.variables) == 1 and not self.others:
             return "value", "gradient", "curvature"
         parts = [re.sub(r"\W+", "_", name).strip("_") for name in self.variables]

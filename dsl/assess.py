@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +23,7 @@ from dsl.certificate import DTYPES, KINDS, Certificate, Row, ToolsMissing
 from dsl.errors import SpecErrors
 from dsl.files import read_text, write_atomic
 from dsl.parallel import ending, interrupts_kept
+from dsl.program import RowProgram
 from dsl.settings import Setting, measured_settings, settings
 
 Function = Callable[[Any], Any]
@@ -120,6 +122,7 @@ def _job(activation: Activation) -> Job:
 
     try:
         program = stages(activation).program
+        assert not isinstance(program, RowProgram), "functions of rows have no certificates"
         return Job(activation, render(activation, program), code_digest(activation, program))
     except SpecErrors:
         raise
@@ -274,14 +277,17 @@ def _compared_jointly(activation: Activation, kind: str, dtype: str, samples: in
     root = derive_joint(activation)[activation.labels.index(kind)]
     where = joint.place(activation, kind)
     given = {key: float(value) for key, value in setting.items()}
+    exact = {key: Fraction(value) for key, value in given.items()}  # a threshold is where the call has it
     for sweep in joint.sweeps(activation.inputs, root):
         swept = activation.inputs.index(sweep.name)
         point = sweep.point(activation.inputs, 0.0)
-        makers = {
+        makers: dict[str, Function] = {
             by: interpret.joint(activation.name, by, where, dtype, point, swept, given)
             for by in certificates.MAKERS
         }
-        known = truth(root, sweep.name, dtype, {**setting, **sweep.others}, samples)
+        known = truth(root, sweep.name, dtype, {**exact, **sweep.others}, samples)
+        if not sweep.first:
+            makers = {by: joint.finite(function, known) for by, function in makers.items()}
         for row in _rows(activation, kind, dtype, known, makers, ""):
             failed = (
                 f"{sweep.name} varied, {certificates.show_parameters(sweep.others)}" if row.failed else ""

@@ -25,7 +25,7 @@ from dsl.expr import Apply, Expr, Symbol, postorder
 from dsl.files import read_text, write_atomic
 from dsl.model import Model
 from dsl.parallel import in_order
-from dsl.program import JointProgram, Program
+from dsl.program import JointProgram, Program, RowProgram
 from dsl.project import read_project
 from dsl.settings import measured_settings
 
@@ -154,7 +154,7 @@ def plan_outputs(outputs: Sequence[Output], out: Path, stale: Iterable[Path] = (
 def source(
     activation: Activation,
     certificate: Certificate | None = None,
-    program: Program | JointProgram | None = None,
+    program: Program | JointProgram | RowProgram | None = None,
 ) -> str:
     """The generated module of an activation, formatted, without the lines of provenance.
 
@@ -228,7 +228,7 @@ def _render(
     activation: Activation,
     inputs: str,
     certificate: Certificate | None,
-    program: Program | JointProgram | None = None,
+    program: Program | JointProgram | RowProgram | None = None,
 ) -> str:
     from dsl.pipeline import stages
     from dsl.targets import render
@@ -246,9 +246,11 @@ def _render(
 
 
 def _accuracy(
-    activation: Activation, program: Program | JointProgram, certificate: Certificate | None
+    activation: Activation, program: Program | JointProgram | RowProgram, certificate: Certificate | None
 ) -> str:
     """What a certificate says of a program; nothing if it was made for another."""
+    if isinstance(program, RowProgram):
+        return ""
     current = certificate is not None and certificate.digest == code_digest(activation, program)
     return certificates.accuracy(certificate) if certificate is not None and current else ""
 

@@ -42,6 +42,7 @@ FORMAT = 1
 """The version of the lock file's layout."""
 NOT_CERTIFIED = "Not certified: run `dslgen certify`."
 LEARNED_NOT_CERTIFIED = "Not certified: errors are measured for activations without learnable parameters."
+ROWS_NOT_CERTIFIED = "Not certified: errors are measured for elementwise activations."
 
 
 class LockError(Exception):

@@ -192,7 +192,9 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl.certificate import summary, table
     from dsl.progress import Progress
 
-    activations = _without_learned(_project(paths).checked().activations, "certified")
+    activations = _without_learned(
+        _elementwise(_project(paths).checked().activations, "certified"), "certified"
+    )
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
@@ -248,7 +250,7 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
 
     chosen = _select(spec)
     if form == "text":
-        chosen = _of_one_input(chosen, "explained (--format html tells what there is)")
+        chosen = _of_one_input(chosen, "explained (--format html tells what there is)", rows=True)
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -327,6 +329,10 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     if others:
         names = ", ".join(each.name for each in (activation, *others))
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
+    if not activation.unary:
+        raise click.UsageError(
+            f"'{activation.name}' is no elementwise function of one input: there is no curve"
+        )
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
     from dsl.activation import as_numbers
@@ -443,7 +449,8 @@ def bench(
     from dsl.bench.plan import write_plan
 
     config = _config()
-    cases = make_plan(_of_one_output(_without_learned(_project(paths).checked().activations, "timed")))
+    activations = _elementwise(_project(paths).checked().activations, "timed (benchmarks/rows.py does)")
+    cases = make_plan(_of_one_output(_without_learned(activations, "timed")))
     if plan is not None:
         write_plan(cases, plan)
         return
@@ -817,18 +824,26 @@ def _show_parsed(activation: Activation) -> str:
 
 def _show_stage(activation: Activation, stage: str) -> str:
     from dsl.pipeline import stages
-    from dsl.show import show_stage
+    from dsl.show import show_row_names, show_stage
 
-    return show_stage(activation, getattr(stages(activation), stage))
+    text = show_stage(activation, getattr(stages(activation), stage))
+    return show_row_names(text) if activation.dim is not None else text
 
 
 def _show_program(activation: Activation) -> str:
     from dsl.pipeline import stages
-    from dsl.show import show_function
+    from dsl.program import RowProgram
+    from dsl.show import show_function, show_passes, show_row_names
 
     program = stages(activation).program
     rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
-    return "\n\n".join([*map(show_function, program.functions), *(["\n".join(rules)] if rules else [])])
+    functions = [*map(show_function, program.functions)]
+    if isinstance(program, RowProgram):
+        passes = [
+            show_passes(each).replace("pass", "# pass") for each in (program.forward, *program.gradients)
+        ]
+        functions = [show_row_names("\n".join(pair)) for pair in zip(functions, passes, strict=True)]
+    return "\n\n".join([*functions, *(["\n".join(rules)] if rules else [])])
 
 
 def _show_source(activation: Activation) -> str:
@@ -877,12 +892,25 @@ def _project(paths: tuple[Path, ...]) -> Project:
     return project
 
 
-def _of_one_input(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
-    """Those of one input; the others are named on stderr, with what is not done to them."""
-    joint = [each.name for each in activations if each.joint]
-    if joint:
-        click.echo(f"of several inputs or outputs, and therefore not {done}: {', '.join(joint)}", err=True)
-    return [each for each in activations if not each.joint]
+def _of_one_input(activations: Sequence[Activation], done: str, rows: bool = False) -> Sequence[Activation]:
+    """Those that are elementwise, of one input and one output, and with `rows` those that reduce rows; the
+    others are named on stderr, with what is not done to them.
+    """
+    reducing = [each for each in activations if each.dim is not None and not rows]
+    joint = [each for each in activations if each.dim is None and each.joint]
+    for what, others in (("of several inputs or outputs", joint), ("over rows", reducing)):
+        if others:
+            names = ", ".join(each.name for each in others)
+            click.echo(f"{what}, and therefore not {done}: {names}", err=True)
+    return [each for each in activations if each not in (*joint, *reducing)]
+
+
+def _elementwise(activations: Sequence[Activation], done: str) -> Sequence[Activation]:
+    """Those that reduce no rows; the others are named on stderr."""
+    reducing = [each.name for each in activations if each.dim is not None]
+    if reducing:
+        click.echo(f"over rows, and therefore not {done}: {', '.join(reducing)}", err=True)
+    return [each for each in activations if each.dim is None]
 
 
 def _without_learned(activations: Sequence[Activation], done: str) -> Sequence[Activation]:

@@ -15,12 +15,13 @@ from dsl import certificate as certificates
 from dsl import equations
 from dsl.activation import Activation, as_numbers
 from dsl.build import code_digest, source
-from dsl.certificate import DTYPES, KINDS, MAKERS, Certificate
+from dsl.certificate import DTYPES, MAKERS, Certificate, Row
 from dsl.equations import Equations
 from dsl.explain import GOOD, UNTRIED, naive, patches
 from dsl.pipeline import JointStages, Stages, derive, stages
-from dsl.program import JointProgram, Program
-from dsl.show import show_activation, show_function
+from dsl.program import JointProgram, Program, RowProgram
+from dsl.rows import RowStages
+from dsl.show import show_activation, show_function, show_row_names
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def derivation(
     activation: Activation,
     certificate: Certificate | None = None,
     cost: str = "",
-    made: Stages | JointStages | None = None,
+    made: Stages | JointStages | RowStages | None = None,
 ) -> tuple[Part, ...]:
     """Every step from an activation's definition to its program; `made` is what was compiled, if it was."""
     made = made or stages(activation)
@@ -57,14 +58,14 @@ def derivation(
             language="act",
         ),
         *_failures(activation, made),
-        Part("Derivatives", DERIVED, equations=_derivatives(activation, made)),
+        *_derivatives(activation, made),
         Part(
             "Rules that fired",
             "" if program.rewrites else "None: it is evaluated as it is written.",
             pairs=_rules(program),
         ),
         *_mended(made),
-        Part("Program", PROGRAM, code="\n\n".join(map(show_function, program.functions)), language="act"),
+        Part("Program", PROGRAM, code=_program(program), language="act"),
         *([Part("Cost", code=cost, language="text")] if cost else []),
         certified(activation, program, certificate),
     )
@@ -90,17 +91,28 @@ MANY = 3
 """With so many variables or more, second derivatives are too many to be shown."""
 
 
-def _derivatives(activation: Activation, made: Stages | JointStages) -> tuple[Equations, ...]:
-    count = 1 + len(activation.variables) if len(activation.variables) >= MANY else None
-    return equations.stage(activation, made.simplified)[1:count]
+def _derivatives(activation: Activation, made: Stages | JointStages | RowStages) -> list[Part]:
+    if isinstance(made, RowStages):  # they are functions of the incoming gradient, too: the program tells
+        return []
+    kinds = ("gradient",) if len(activation.variables) >= MANY else ("gradient", "curvature")
+    blocks = equations.stage(activation, made.simplified)
+    shown = tuple(
+        block for label, block in zip(activation.labels, blocks, strict=True) if label.startswith(kinds)
+    )
+    return [Part("Derivatives", DERIVED, equations=shown)]
+
+
+def _program(program: Program | JointProgram | RowProgram) -> str:
+    shown = "\n\n".join(map(show_function, program.functions))
+    return show_row_names(shown) if isinstance(program, RowProgram) else shown
 
 
 _LONG = re.compile(r"-?\d{10,}/\d{10,}")
 """A quotient that says less than its first digits."""
 
 
-def _failures(activation: Activation, made: Stages | JointStages) -> list[Part]:
-    if activation.joint:
+def _failures(activation: Activation, made: Stages | JointStages | RowStages) -> list[Part]:
+    if activation.joint or isinstance(made, RowStages):
         return []
     plain = as_numbers(activation)
     derived = derive(plain) if activation.learned else made.derived
@@ -108,24 +120,26 @@ def _failures(activation: Activation, made: Stages | JointStages) -> list[Part]:
     return [Part("As it is written, in float32", NAIVE, lines=lines or (UNTRIED,))]
 
 
-def _mended(made: Stages | JointStages) -> list[Part]:
-    if isinstance(made, JointStages):
+def _mended(made: Stages | JointStages | RowStages) -> list[Part]:
+    if not isinstance(made, Stages):
         return []
     lines = [_LONG.sub(lambda found: f"{float(Fraction(found[0])):.6g}", line) for line in patches(made)]
     return [Part("Polynomials and ends", lines=tuple(lines))]
 
 
-def _rules(program: Program | JointProgram) -> tuple[tuple[str, str], ...]:
+def _rules(program: Program | JointProgram | RowProgram) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(program.rewrites))
 
 
 def certified(
-    activation: Activation, program: Program | JointProgram, certificate: Certificate | None
+    activation: Activation, program: Program | JointProgram | RowProgram, certificate: Certificate | None
 ) -> Part:
     """What a certificate says, if it was made for this program."""
     title = "Certificate"
     if activation.learned:
         return Part(title, certificates.LEARNED_NOT_CERTIFIED)
+    if isinstance(program, RowProgram):
+        return Part(title, certificates.ROWS_NOT_CERTIFIED)
     if certificate is None or certificate.digest != code_digest(activation, program):
         return Part(title, certificates.NOT_CERTIFIED)
     return Part(title, CERTIFIED, lines=_notes(certificate, activation), table=table(certificate))
@@ -141,14 +155,19 @@ def table(certificate: Certificate) -> tuple[tuple[str, ...], ...]:
     """A certificate's errors under their head: a line for each type, of the value and of the derivative."""
     head = ("type", "of", *(cell for maker in MAKERS.values() for cell in (maker, "at x")), "inputs tried")
     lines = [head]
+    kinds = dict.fromkeys(row.kind for row in certificate.rows)
     for dtype in DTYPES:
-        for kind in KINDS:
+        for kind in kinds:
             found = [row for by in MAKERS if (row := certificate.row(by, dtype, kind)) is not None]
-            errors = [cell for row in found for cell in (f"{row.worst_ulp:.3g}", f"{row.worst_input:.6g}")]
+            errors = [cell for row in found for cell in (f"{row.worst_ulp:.3g}", _place(row))]
             if len(found) == len(MAKERS):
-                what = "derivative" if kind == "gradient" else kind
+                what = kind.replace("gradient", "derivative").replace("_", " ")
                 lines.append((dtype, what, *errors, found[0].tries))
     return tuple(lines)
+
+
+def _place(row: Row) -> str:
+    return ", ".join(f"{value:.6g}" for value in row.point or (row.worst_input,))
 
 
 def _notes(certificate: Certificate, activation: Activation) -> tuple[str, ...]:

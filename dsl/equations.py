@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 from dsl.activation import Activation
 from dsl.expr import ONE, TWO, Apply, Expr, Symbol
@@ -41,6 +40,10 @@ def written(activation: Activation) -> Equations:
         terms = [as_written(term) for term in clause.terms]
         value = terms[0] if len(terms) == 1 else Apply("where", Apply("text:training"), *terms)
         rows.append((Symbol(clause.name.text), value))
+    slopes = dict(zip(activation.variables, _lefts(activation)[1:], strict=False))
+    for clause in definition.clause("gradient"):
+        by = activation.input if clause.name is None else clause.name.text
+        rows.append((slopes[by], as_written(clause.terms[0])))
     return Equations(tuple(rows))
 
 
@@ -58,7 +61,13 @@ def stage(activation: Activation, roots: Sequence[Expr]) -> tuple[Equations, ...
 def program(activation: Activation, functions: Sequence[Function]) -> tuple[Equations, ...]:
     """The functions of a program: constants and steps in the order of evaluation."""
     lefts = dict(zip(activation.labels, _lefts(activation), strict=True))
+    if activation.random:
+        lefts |= {f"training_{label}": _in_training(left) for label, left in lefts.items()}
     return tuple(_steps(lefts[function.name], function) for function in functions)
+
+
+def _in_training(left: Expr) -> Expr:
+    return Apply("index", left, Apply("text:training"))
 
 
 def _steps(left: Expr, function: Function) -> Equations:
@@ -73,11 +82,21 @@ def _function(activation: Activation) -> Expr:
 
 
 def _lefts(activation: Activation) -> list[Expr]:
-    """The left sides of the value and the derivatives, in the order of `Activation.labels`."""
-    value = _function(activation)
+    """The left sides of the values and the derivatives, in the order of `Activation.labels`."""
+    if not activation.others:
+        return _lefts_of(activation, activation.name)
+    numbers = range(1, len(activation.outputs) + 1)
+    return [left for number in numbers for left in _lefts_of(activation, f"{activation.name}[{number}]")]
+
+
+def _lefts_of(activation: Activation, name: str) -> list[Expr]:
+    """Those of one output."""
+    value = Apply(name, *map(Symbol, activation.inputs))
     if len(activation.variables) == 1:
-        return [value, *(Apply(activation.name + "′" * order, *value.args) for order in (1, 2))]
-    name, inputs = Symbol(activation.name), [*map(Symbol, activation.variables)]
-    first = [Apply("partial", name, each, ONE) for each in inputs]
-    second = [Apply("partial", name, *pair, TWO) for pair in combinations_with_replacement(inputs, 2)]
+        return [value, *(Apply(name + "′" * order, *value.args) for order in (1, 2))]
+    variables = [*map(Symbol, activation.variables)]
+    first = [Apply("partial", Symbol(name), each, ONE) for each in variables]
+    # What is differentiated by last stands first: it matters where a definition gives derivatives itself.
+    pairs = activation.pairs if activation.symmetric else [(b, a) for a, b in activation.pairs]
+    second = [Apply("partial", Symbol(name), variables[a], variables[b], TWO) for a, b in pairs]
     return [value, *first, *second]

@@ -22,10 +22,10 @@ from dsl.certify import kinks, sample
 from dsl.evaluate import Reference
 from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.ieee import evaluate
-from dsl.pipeline import Stages, compile_activation, compile_learned, derive
+from dsl.pipeline import Stages, compile_activation, compile_learned, derive, row_program
 from dsl.program import Function, JointProgram, Program
 from dsl.settings import settings
-from dsl.show import show_activation, show_expr, show_function
+from dsl.show import show_activation, show_expr, show_function, show_passes, show_row_names
 from dsl.ulp import FORMATS, Array, error_in_ulps
 
 PROBES = 1500
@@ -40,6 +40,8 @@ def explain(activation: Activation, certificate: Certificate | None = None, cost
     """The derivation of an activation's program, as text; `cost` says what its kernels cost, if known."""
     if activation.learned:
         return _explain_learned(activation, cost)
+    if activation.dim is not None:
+        return _explain_rows(activation, cost)
     stages = compile_activation(activation)
     sections = (
         ("Spec", show_activation(activation)),
@@ -69,6 +71,24 @@ def _explain_learned(activation: Activation, cost: str) -> str:
             ("Program", _program(program)),
             *([("Cost", cost)] if cost else []),
             ("Certificate", certificates.LEARNED_NOT_CERTIFIED),
+        )
+    )
+
+
+def _explain_rows(activation: Activation, cost: str) -> str:
+    """The derivation of a function of rows: what was done to it, its programs, its passes."""
+    program = row_program(activation)
+    functions = zip(activation.labels, (program.forward, *program.gradients), strict=True)
+    shown = show_row_names("\n\n".join(map(show_function, program.functions)))
+    passes = (f"{label}\n{textwrap.indent(show_passes(each), '  ')}" for label, each in functions)
+    return _document(
+        (
+            ("Spec", show_activation(activation)),
+            ("Rules that fired", report.rewrites(program)),
+            ("Program, of rows that fit on chip", shown),
+            ("Passes over rows that do not", "\n\n".join(passes)),
+            *([("Cost", cost)] if cost else []),
+            ("Certificate", certificates.ROWS_NOT_CERTIFIED),
         )
     )
 

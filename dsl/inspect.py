@@ -98,8 +98,9 @@ def kernel(package: ModuleType, name: str, kind: str) -> Any:
     module = _module(package, name)
     operator = module._training_operator if kind in IN_TRAINING else module._operator
     kind = kind.removeprefix("training_")
-    if hasattr(operator, "_kernels"):  # of several inputs
-        return operator._kernels[KINDS.index(kind)]
+    if hasattr(operator, "_kernels"):  # of several inputs, or over rows: by the first of them
+        found = operator._kernels[KINDS.index(kind)]
+        return getattr(found, "whole", found)
     return {"value": operator._launch, "gradient": operator._launch_grad}[kind]._kernel
 
 
@@ -108,6 +109,8 @@ def compile_kernel(package: ModuleType, name: str, kind: str, dtype: str, target
     import torch
 
     function = kernel(package, name, kind)
+    if "block" in function.arg_names:
+        return _compile_rows(function, dtype, target)
     launch = _module(package, "_launch")
     tile, warps = launch._TILE[getattr(torch, dtype)], launch._WARPS
     constants = {"tile": tile, "wide": False, "fast": dtype in ("float16", "bfloat16")}
@@ -172,6 +175,35 @@ def _compile_tiled(package: ModuleType, function: Any, dtype: str, target: str) 
 
 _SIZES = 5
 """How many sizes a kernel with learnable parameters takes."""
+ROW = 4096
+"""Elements of the rows that kernels over rows are counted for; a program takes one."""
+_ROW_WARPS = 8
+
+
+def _compile_rows(function: Any, dtype: str, target: str) -> tuple[Any, int]:
+    """A kernel over rows that lie one after the other and fit on chip."""
+    fixed = {"inner": 1, "rows": 1, "block": ROW, "wide": False, "fast": dtype in ("float16", "bfloat16")}
+    signature, aligned = {}, []
+    constants = {name: value for name, value in fixed.items() if name in function.arg_names}
+    for place, argument in enumerate(function.arg_names):
+        if argument.endswith("_step"):
+            constants[argument] = 1
+        if argument in constants:
+            signature[argument] = "constexpr"
+        elif argument.endswith("_ptr"):
+            signature[argument] = f"*{ELEMENTS[dtype]}"
+            aligned.append(place)
+        elif argument in ("count", "n") or argument.endswith(("_group", "_row")):
+            signature[argument] = "i32"
+            aligned += [place] if argument != "count" else []
+        else:
+            signature[argument] = "fp64"
+    source = ASTSource(
+        function, signature, constants, {(place,): [["tt.divisibility", 16]] for place in aligned}
+    )
+    gpu = parse_target(target)
+    compiled = triton.compile(source, target=gpu, options={"num_warps": _ROW_WARPS})
+    return compiled, ROW // (_ROW_WARPS * gpu.warp_size)
 
 
 def count(package: ModuleType, name: str, kind: str, dtype: str, target: str) -> Counts:

@@ -75,8 +75,9 @@ def picture(activation: Activation, low: float, high: float, dtype: str) -> Pict
     from dsl.curves import CurveError, panels
     from dsl.plot import describe, draw
 
-    if activation.joint:
-        raise CurveError(f"'{activation.name}' has several inputs, and therefore no curve")
+    if activation.joint or activation.dim is not None:
+        what = "has several inputs" if activation.joint else "is a function of rows"
+        raise CurveError(f"'{activation.name}' {what}, and therefore no curve")
     found = panels(activation, low, high, dtype)
     svg, png = (draw(*describe(activation, dtype), found, kind) for kind in ("svg", "png"))
     return Picture(svg, png)
@@ -95,7 +96,7 @@ def certify(activation: Activation) -> Certificate:
     found = known(activation)
     if found is not None:
         return found
-    if activation.joint:
+    if not activation.unary:
         raise ValueError(f"'{activation.name}': {NOT_CERTIFIED}")
     _need("numpy", "certify")
     folder = _place(activation)
@@ -122,11 +123,11 @@ def as_html(activation: Activation, values: Mapping[str, float]) -> str:
         parts.append(f'<img alt="{alt}" style="max-width: 100%" src="data:image/svg+xml;base64,{drawn}">')
     except (CurveError, ToolsMissing) as reason:
         parts.append(f"<p>{escape(str(reason))}</p>")
-    found = None if activation.joint else known(activation)
+    found = known(activation) if activation.unary else None
     if found is not None:
         parts.append(found._repr_html_())
     else:
-        parts.append(f"<p>{NOT_CERTIFIED if activation.joint else NO_CERTIFICATE}</p>")
+        parts.append(f"<p>{NO_CERTIFICATE if activation.unary else NOT_CERTIFIED}</p>")
     return "\n".join(parts)
 
 

@@ -232,6 +232,16 @@ _MACHINE_OPERATIONS = (
     Op("trailing", "r:r", "a constant beyond its first 24 bits", lambda a: a * 0, spec=False),
 )
 
+# Over the elements of a row. `dsl.rows` derives and compiles them; nothing else meets one.
+_REDUCTIONS = (
+    Op("rowsum", "r:r", "sum over the row", spec=False),
+    Op("rowmean", "r:r", "mean of the row", spec=False),
+    Op("rowmax", "r:r", "greatest of the row; equal ones share the derivative", spec=False),
+    Op("rowmin", "r:r", "least of the row; equal ones share the derivative", spec=False),
+    Op("rowvar", "r:r", "mean square of the distances from the row's mean", spec=False),
+    Op("rowpeak", "r:r", "greatest of the row, as a shift that the result does not depend on", spec=False),
+)
+
 # What forms are marked with (`dsl.forms`): they are gone before an expression is evaluated or rewritten.
 _MARKS = (
     Op("stop_gradient", "r:r", "x, whose derivative is 0", None, _piecewise_constant, spec=False),
@@ -242,12 +252,26 @@ _MARKS = (
 )
 
 OPS: dict[str, Op] = {
-    row.name: row for row in _OPERATORS + _CORE_FUNCTIONS + _DEFINED_FUNCTIONS + _MACHINE_OPERATIONS + _MARKS
+    row.name: row
+    for row in (
+        *_OPERATORS,
+        *_CORE_FUNCTIONS,
+        *_DEFINED_FUNCTIONS,
+        *_MACHINE_OPERATIONS,
+        *_REDUCTIONS,
+        *_MARKS,
+    )
 }
 """Every operation by name."""
 
 FUNCTIONS: tuple[str, ...] = tuple(name for name, row in OPS.items() if row.spec)
 """The names that a spec may call."""
+
+REDUCTIONS: tuple[str, ...] = tuple(row.name for row in _REDUCTIONS)
+"""The operations over the elements of a row."""
+
+ROW_FUNCTIONS: tuple[str, ...] = REDUCTIONS[:-1]
+"""Those that a spec may call."""
 
 CONSTANTS: tuple[str, ...] = ("pi", "e", "inf")
 """The names that a spec may use as numbers."""

@@ -19,7 +19,7 @@ from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute
 from dsl.forms import evaluated, plain, trained
 from dsl.ops import where
-from dsl.program import Function, JointProgram, Output, Program, Training
+from dsl.program import Function, JointProgram, Output, Program, RowProgram, Training
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
@@ -32,6 +32,7 @@ from dsl.rewrite.separate import separate
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.rewrite.tail import settle_tails
+from dsl.rows import RowStages, compile_rows
 from dsl.schedule import schedule
 
 Triple = tuple[Expr, Expr, Expr]
@@ -63,8 +64,10 @@ class JointStages:
     program: JointProgram
 
 
-def stages(activation: Activation) -> Stages | JointStages:
-    """Run every stage, whatever the inputs and parameters are."""
+def stages(activation: Activation) -> Stages | JointStages | RowStages:
+    """Run every stage, whatever the inputs and parameters are, and whether rows are reduced."""
+    if activation.dim is not None:
+        return _compile_rows(activation)
     if activation.joint:
         return compile_joint(activation)
     return compile_learned(activation) if activation.learned else compile_activation(activation)
@@ -192,6 +195,15 @@ def _output(activation: Activation, functions: Sequence[Function]) -> Output:
         if function.result is not ZERO
     }
     return Output(functions[0], tuple(functions[1:first]), curvatures)
+
+
+def row_program(activation: Activation) -> RowProgram:
+    """The program of an activation with reductions over rows."""
+    return _compile_rows(activation).program
+
+
+def _compile_rows(activation: Activation) -> RowStages:
+    return compile_rows(activation, *_treatment(freedom_of(activation)))
 
 
 def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str, None]]:

@@ -1,6 +1,6 @@
 """Straight-line programs: what the scheduler makes and the targets print.
 
-In: nothing (plain data). Out: `Function`, `Program`, and `JointProgram` of its `Output`s.
+In: nothing (plain data). Out: `Function`, `Program`, `JointProgram` of its `Output`s, and `RowProgram`.
 """
 
 from __future__ import annotations
@@ -117,3 +117,60 @@ class JointProgram:
     def functions(self) -> tuple[Function, ...]:
         """Every output's value and derivatives."""
         return tuple(function for output in self.outputs for function in output.functions)
+
+
+LENGTH = "_length"
+"""The name that the number of a row's elements has in expressions; no spec can give it."""
+GRAD = "_grad"
+"""The name of the incoming gradient there."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One number of each row: what `term` makes of its elements, reduced as `kind` says.
+
+    `kind` is an operation: rowsum, rowmax or rowpeak. `level` is the pass over the row that finds it, from 0;
+    a term may use what earlier levels found. One with a `peak` also uses that of its own level, by a factor
+    exp(-rate * peak), so that it can be found while the peak is still growing.
+    """
+
+    name: str
+    kind: str
+    level: int
+    term: Function
+    peak: str = ""
+    rate: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True)
+class RowFunction:
+    """A function of rows: its reductions, in an order in which they can be found, and the map after them.
+
+    `whole` is the same in one piece, in which reductions are operations.
+    """
+
+    reductions: tuple[Reduction, ...]
+    map: Function
+    whole: Function
+
+    @property
+    def levels(self) -> int:
+        """How many passes over a row its reductions take."""
+        return 1 + max((each.level for each in self.reductions), default=-1)
+
+
+@dataclass(frozen=True)
+class RowProgram:
+    """An activation with reductions over rows ready to print: its value, and what the incoming gradient makes
+    of it for each input.
+    """
+
+    forward: RowFunction
+    gradients: tuple[RowFunction, ...]
+    rewrites: tuple[tuple[str, str], ...]
+    """Which rules fired and why, in order: name and reason."""
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The value, and the gradients by each input."""
+        return tuple(each.whole for each in (self.forward, *self.gradients))

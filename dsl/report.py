@@ -12,11 +12,11 @@ import textwrap
 from collections.abc import Iterable
 
 from dsl.activation import Activation
-from dsl.certificate import LEARNED_NOT_CERTIFIED, NOT_CERTIFIED
+from dsl.certificate import LEARNED_NOT_CERTIFIED, NOT_CERTIFIED, ROWS_NOT_CERTIFIED
 from dsl.expr import symbols
 from dsl.ieee import run
-from dsl.program import Function, JointProgram, Program, Training
-from dsl.show import show_expr
+from dsl.program import Function, JointProgram, Program, RowProgram, Training
+from dsl.show import show_expr, show_row_names
 
 WIDTH = 100
 POINTS: tuple[float, ...] = (0.0, math.inf, -math.inf, math.nan)
@@ -60,6 +60,27 @@ def joint_header(activation: Activation, program: JointProgram, accuracy: str = 
     return _document(activation, sections)
 
 
+def row_header(activation: Activation, program: RowProgram) -> str:
+    """The docstring's text for an activation with reductions over rows."""
+    titles = ("value", *(f"gradient by {name}" for name in activation.inputs))
+    formulas = [
+        _equations(title, function.whole) + f"\n    {_reads(function.levels)}"
+        for title, function in zip(titles, (program.forward, *program.gradients), strict=True)
+    ]
+    sections = (
+        ("Method", show_row_names("\n\n".join(formulas))),
+        ("Rewrites", rewrites(program)),
+        ("Accuracy", ROWS_NOT_CERTIFIED),
+    )
+    return _document(activation, sections)
+
+
+def _reads(levels: int) -> str:
+    """How often a row is read."""
+    times = {1: "twice", 2: "three times", 3: "four times"}.get(levels, f"{levels + 1} times")
+    return f"A row is read once where it fits on chip, {times} where it does not."
+
+
 def summary(activation: Activation) -> str:
     """One line: the definition as its author wrote it."""
     return wrap(f"{signature(activation)} = {activation.formula}", "    ")
@@ -89,7 +110,7 @@ def _draws(training: Training | None) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def rewrites(program: Program | JointProgram) -> str:
+def rewrites(program: Program | JointProgram | RowProgram) -> str:
     """Which rules fired, and why."""
     rows = dict.fromkeys(program.rewrites)
     return (

@@ -15,15 +15,19 @@ from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.constants import constant, holds
 from dsl.derive import derivative
 from dsl.errors import Span, SpecError, SpecErrors, respell
-from dsl.expr import Apply, Expr, Number, Symbol, substitute, symbols
+from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, substitute, symbols
 from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
+from dsl.ops import REDUCTIONS
 from dsl.packing import layouts, output_terms
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
 from dsl.syntax import Clause, Definition, Name, Term
 from dsl.translate import Scope, check_sort, is_builtin_call, translate
+
+DIMENSION = "dim"
+"""The argument of functions and modules that says which dimension the rows lie along."""
 
 _SINGLE = ("domain", "accuracy", "module", "packed", "concat")
 """Clauses that a definition has at most once."""
@@ -183,6 +187,12 @@ def _resolve_one(
     ]
     requires = [plain(evaluated(condition)) for condition in requires]
     requires = _constraints(definition, requires, (*parameters, *numbers(learned)), scope)
+    reduced = [each for each in (*bodies, *domain, *scope.domains) if each is not None and _reduces(each)]
+    dim = _dimension(definition, parameters, reduced, scope) if reduced else None
+    if reduced:
+        marked = any(form is not None and is_marked(form) for form in forms)
+        parameters = tuple(parameter for parameter in parameters if parameter.name != DIMENSION)
+        _refuse_beside_rows(definition, learned, marked, scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
     if scope.errors or None in forms:
@@ -211,6 +221,7 @@ def _resolve_one(
         concat=concat,
         path=definition.source.path,
         learned=learned,
+        dim=dim,
         forms=whole if any(map(is_marked, whole)) else (),
     )
     return (None, scope.errors) if scope.errors else (activation, [])
@@ -331,6 +342,43 @@ def _check_support(definition: Definition, scope: Scope) -> None:
         seen.add(clause.word)
 
 
+def _reduces(*roots: Expr) -> bool:
+    return any(is_op(node, *REDUCTIONS) for node in postorder(*roots))
+
+
+def _dimension(
+    definition: Definition, parameters: tuple[Parameter, ...], reduced: Sequence[Expr], scope: Scope
+) -> int:
+    """The dimension that reductions go over: the last, or the default of a parameter called `dim`."""
+    if DIMENSION in symbols(*reduced) or any(name.text == DIMENSION for name in definition.inputs):
+        message = f"'{DIMENSION}' is the dimension that reductions go over, and no number in the formula"
+        scope.note("E0107", message, definition.name.span)
+    declared = [parameter for parameter in parameters if parameter.name == DIMENSION]
+    default = declared[0].default if declared else None
+    if default is None:
+        return -1
+    if default.denominator == 1:
+        return int(default)
+    span = next(each.span for each in definition.parameters if each.name.text == DIMENSION)
+    scope.note("E0117", f"the default of '{DIMENSION}' is the number of a dimension, as in 'dim = -3'", span)
+    return -1
+
+
+def _refuse_beside_rows(
+    definition: Definition, learned: Sequence[Learned], marked: bool, scope: Scope
+) -> None:
+    """What cannot stand beside row reductions yet."""
+    beside = {
+        "learnable parameters": bool(learned),
+        "several outputs": definition.body.kind == "tuple",
+        "derivatives of one's own and draws": marked,
+        "tensors that hold several": bool(definition.clause("packed") or definition.clause("concat")),
+    }
+    for what, found in beside.items():
+        if found:
+            scope.note("E0190", f"row reductions beside {what} are not yet supported", definition.name.span)
+
+
 def _declare(name: Name, value: Expr, scope: Scope) -> None:
     refused = objection(name.text)
     if refused is not None:
@@ -431,6 +479,9 @@ def _constraints(
     for position, condition in enumerate(requires):
         span = clauses[position].span if position < len(clauses) else definition.name.span
         names = set(symbols(condition))
+        if _reduces(condition) and position < len(clauses):
+            scope.note("E0118", "'require' constrains parameters, and rows have none of their own", span)
+            continue
         if names & inputs:
             if position < len(clauses):
                 help_ = "a condition on the input is a 'domain'"

@@ -140,9 +140,19 @@ class _Reader:
             return None
         activation = self.callees[term.text]
         if activation.joint:
-            message = f"'{term.text}' has {len(activation.inputs)} inputs, and a stage hands on one tensor"
+            several = len(activation.inputs) > 1
+            count = f"{len(activation.inputs)} inputs" if several else f"{len(activation.outputs)} outputs"
+            message = f"'{term.text}' has {count}, and a stage hands on one tensor"
             self.note("E0102", message, term)
             return None
+        for what, there in (
+            ("draws numbers in training", activation.random),
+            ("has learnable parameters", bool(activation.learned)),
+            ("reduces rows", activation.dim is not None),
+        ):
+            if there:
+                self.note("E0190", f"'{term.text}' {what}; such stages are not yet supported", term)
+                return None
         known = tuple((each.name, "float") for each in activation.parameters)
         required = sum(each.default is None for each in activation.parameters)
         return Stage(activation, self.arguments(term, known, required))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from dsl.expr import ONE, Apply, Expr, Number, Symbol, is_op, postorder, rebuild, substitute
-from dsl.ops import OPS
+from dsl.ops import OPS, REDUCTIONS
 from dsl.program import Constant, Function, Step
 from dsl.rewrite.probe import constant_fraction
 from dsl.show import show_expr
@@ -63,6 +63,7 @@ def schedule(
             size[node] = 1 + sum(size[arg] for arg in node.args)
             depth[node] = 1 + max(depth[arg] for arg in node.args)
             large = size[node] > LARGEST_STATEMENT or depth[node] > DEEPEST_STATEMENT
+            large = large or node.op in REDUCTIONS
             hint = (names or {}).get(node)
             if node is not root and (hint or large or (uses.get(node, 0) > 1 and not _is_cheap(node))):
                 bound = Symbol(namer.unique(hint or _NAMES.get(node.op, "v")))
@@ -213,4 +214,7 @@ _NAMES = {
     "product_error": "err",
     "sum_error": "err",
     "fit": "near",
+    "rowsum": "total",
+    "rowmax": "greatest",
+    "rowpeak": "peak",
 }

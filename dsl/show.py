@@ -16,7 +16,7 @@ from dsl.activation import Activation, Bound, Learned, Parameter, Reference
 from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.forms import DRAWS, slopes_given
 from dsl.ops import OPS
-from dsl.program import Function, Step
+from dsl.program import GRAD, LENGTH, Function, RowFunction, Step
 from dsl.syntax import Term
 
 CONDITIONAL, OR, AND, NOT, COMPARISON, SUM, PRODUCT, SIGNED, POWER, ATOM = range(10)
@@ -292,17 +292,20 @@ def show_activation(activation: Activation, typed: bool = False) -> str:
     slopes: dict[str, Expr] = {}
     if not activation.others:
         outputs["output 0"], slopes = slopes_given(activation.whole)
-    gradients = {f"gradient {name}": slope for name, slope in slopes.items()}
-    steps, results = share(outputs | gradients, _first_of_each_name(activation.names), taken)
-    header = _header(activation.name, activation.inputs, show_parameters(activation))
+    given = {f"gradient {name}": slope for name, slope in slopes.items()}
+    steps, results = share(outputs | given, _first_of_each_name(activation.names), taken)
+    parameters = show_parameters(activation)
+    if activation.dim is not None and activation.dim != -1:
+        parameters.append(f"dim = {activation.dim}")
+    header = _header(activation.name, activation.inputs, parameters)
     lines = [quote(activation.doc)] if activation.doc else []
-    body, *clauses = activation.formula.split("\n")
+    formula, *clauses = activation.formula.split("\n")
     if not typed:
         shown = ", ".join(show_expr(results[output]) for output in outputs)
-        body = f"({shown})" if activation.others else shown
+        formula = f"({shown})" if activation.others else shown
         clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
-        clauses += [f"{gradient} = {show_expr(results[gradient])}" for gradient in gradients]
-    lines.append(f"{header} = {body}")
+        clauses += [f"{name} = {show_expr(results[name])}" for name in given]
+    lines.append(f"{header} = {formula}")
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]
@@ -357,6 +360,24 @@ def show_function(function: Function) -> str:
     ]
     lines += [f"  with {step.name} = {show_expr(step.value)}" for step in function.steps]
     return "\n".join(lines)
+
+
+def show_passes(function: RowFunction) -> str:
+    """Which numbers of a row are found in which pass, where the row does not fit on chip."""
+    lines = []
+    for level in range(function.levels):
+        found = [
+            f"{each.name} while {each.peak} grows" if each.peak else each.name
+            for each in function.reductions
+            if each.level == level
+        ]
+        lines.append(f"pass {level + 1}: {', '.join(found)}")
+    return "\n".join([*lines, f"pass {function.levels + 1}: the result"])
+
+
+def show_row_names(text: str) -> str:
+    """The names that only the compiler gives, as they are in generated code."""
+    return text.replace(GRAD, "grad").replace(LENGTH, "length")
 
 
 def _decimal(value: Fraction) -> str:

@@ -15,16 +15,11 @@ from dsl.errors import Fix, Span, SpecError, respell
 from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder, symbols
 from dsl.forms import DRAWS
 from dsl.indexed import INDEXED
-from dsl.ops import CONSTANTS, FUNCTIONS, OPS
+from dsl.ops import CONSTANTS, FUNCTIONS, OPS, ROW_FUNCTIONS
 from dsl.show import OPERATORS
 from dsl.syntax import Source, Term
 
 LATER: dict[str, str] = {
-    "rowsum": "row reductions",
-    "rowmean": "row reductions",
-    "rowmax": "row reductions",
-    "rowmin": "row reductions",
-    "rowvar": "row reductions",
     "cast": "'cast'",
 }
 """Functions of the language that this version does not compile, and what they are part of."""
@@ -217,12 +212,12 @@ def _call(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
         sole = len(operands) == 1 and not node.keywords and not scope.source.divides_before(node.span)
         fix = Fix(_head(node), f"{name} * ", True) if sole else None
         scope.note("E0101", f"unknown function '{name}'", _head(node), product, fix)
-    elif name in FUNCTIONS and node.keywords:
+    elif name in (*FUNCTIONS, *ROW_FUNCTIONS) and node.keywords:
         scope.note("E0119", f"'{name}' takes no keyword arguments", node.keywords[0].span)
-    elif name in FUNCTIONS:
+    elif name in (*FUNCTIONS, *ROW_FUNCTIONS):
         scope.note("E0102", f"'{name}' takes {_count(OPS[name].arity)}, got {given}", node.span)
     else:
-        known = [*FUNCTIONS, *MARKS, *scope.callees, *LATER]
+        known = [*FUNCTIONS, *ROW_FUNCTIONS, *MARKS, *scope.callees, *LATER]
         scope.note("E0101", f"unknown function '{name}'", _head(node), *respell(name, known, _head(node)))
     return None
 
@@ -278,7 +273,8 @@ def _count(arity: int) -> str:
 def is_builtin_call(node: Term) -> bool:
     """Whether a call means the language's own function: its arity fits, and no argument has a name."""
     name = node.text
-    return name in FUNCTIONS and not node.keywords and len(node.operands) == OPS[name].arity
+    known = name in FUNCTIONS or name in ROW_FUNCTIONS
+    return known and not node.keywords and len(node.operands) == OPS[name].arity
 
 
 def _fold(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:

@@ -173,7 +173,10 @@ class _Setter:
             return _Piece(self.notation.letter(words[op]) if op in ("pi", "inf") else words.get(op, op))
         stem = op.rstrip("′")
         primes = [self.notation.sign("′", False)] * (len(op) - len(stem))
-        head = self.name(stem) if len(stem) == 1 else self.notation.word(stem)
+        base, bracket, place = stem.partition("[")
+        head = self.name(base) if len(base) == 1 else self.notation.word(base)
+        if bracket:  # one of several outputs
+            head = self.notation.index(head, self.notation.number(place.rstrip("]")))
         head = self.notation.power(head, self.notation.row(primes)) if primes else head
         tail = self.notation.row([self.notation.apply, self.notation.fenced("(", self.listed(args), ")")])
         return _Piece(self.notation.row([head, tail]), call=(head, tail))

@@ -132,9 +132,10 @@ class Page:
         taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(taken["data"]))
 
-    def overflows(self) -> bool:
-        """Whether the page is wider than its window."""
-        return bool(self.run("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+    def fits(self, width: int) -> None:
+        """Wait until the window is so wide, and the page not wider."""
+        root = "document.documentElement"
+        self.until(f"innerWidth === {width} && {root}.scrollWidth <= {root}.clientWidth")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 ACTIVATIONS = [
     each
     for each in read_project([ROOT / "specs"]).checked().activations
-    if not each.others and not each.learned
+    if not each.others and not each.learned and each.dim is None
 ]
 CASES = {case.label: case for case in plan(ACTIVATIONS)}
 CPU = torch.device("cpu")

@@ -370,7 +370,7 @@ def test_the_gallery_in_a_browser(site: Path, page: Page) -> None:
     page.until("document.querySelector('h1')?.textContent === 'scaled'")
     for width in (360, 1300):
         page.look(width, 900, dark=width == 360)
-        assert not page.overflows()
+        page.fits(width)
     assert page.run("document.querySelector('math').getBoundingClientRect().height") > 15
     assert page.complaints == []
     assert all(each.startswith("file:") or each == "data:," for each in page.requests)
@@ -399,7 +399,7 @@ def test_the_playground_in_a_browser(project: Path, page: Page) -> None:
         assert page.run("document.querySelector('#text').value") == "1 + scaled(softplus(x))"
         page.until("document.querySelector('#source').textContent.includes('def _f_grad')")
         page.look(360, 800)
-        assert not page.overflows()
+        page.fits(360)
         assert page.complaints == []
         assert all(each.startswith((url.partition("#")[0], "data:")) for each in page.requests)
     finally:

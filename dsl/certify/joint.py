@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dsl.activation import Activation
+from dsl.certify.scan import Function, Truth
 from dsl.expr import Expr, symbols
 
 OTHERS = tuple(map(Fraction, ("1", "-3/4", "5/2")))
@@ -25,6 +30,11 @@ class Sweep:
 
     name: str
     others: Mapping[str, Fraction]
+
+    @property
+    def first(self) -> bool:
+        """Whether the others have the first of the values, at which no factor of a gate is zero."""
+        return set(self.others.values()) <= {OTHERS[0]}
 
     def point(self, inputs: tuple[str, ...], value: float) -> tuple[float, ...]:
         """All inputs, in their order, where this one has a value."""
@@ -48,6 +58,24 @@ def sweeps(inputs: tuple[str, ...], root: Expr) -> Iterator[Sweep]:
         others = [other for other in inputs if other != name]
         for value in OTHERS if others else OTHERS[:1]:
             yield Sweep(name, dict.fromkeys(others, value))
+
+
+def finite(function: Function, known: Truth) -> Function:
+    """A function that is right at the infinities, for measuring what it is elsewhere.
+
+    Beside another input that makes a factor zero, the limit is zero; a product of floating-point numbers is
+    NaN there, which is what PyTorch gives, and what the language says.
+    """
+    ends = np.array([-np.inf, np.inf])
+    limits = known.reference(ends, known.fmt.name).rounded
+
+    def excused(points: NDArray[Any]) -> NDArray[Any]:
+        found = np.asarray(function(points))
+        for end, limit in zip(ends, limits, strict=True):
+            found = np.where(points == end, limit, found)
+        return found
+
+    return excused
 
 
 def kinds(activation: Activation) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
     sign = speller.field.poly_sign(value.num)
     items = {key: v if sign != -1 else -v for key, v in terms(speller.deflate(value.num)).items()}
     total = _polynomial(speller, items, below)
-    return _negate(total) if sign == -1 else total
+    return negated(total) if sign == -1 else total
 
 
 def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below: Expr) -> Sum:
@@ -62,7 +62,7 @@ def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below:
     }
     if not used:
         above = speller.spell(items, Style())
-        return _constant(above if below is ONE else above / below)
+        return constant(above if below is ONE else above / below)
     index = max(used)
     leaf = _leaf(speller, speller.field.generators[index])
     groups: dict[int, dict[tuple[int, ...], Fraction]] = {}
@@ -72,10 +72,10 @@ def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below:
     previous = 0
     for power in sorted(groups, reverse=True):
         inner = _polynomial(speller, groups[power], below)
-        result = inner if result is None else _add(_times(result, _raise(leaf, previous - power)), inner)
+        result = inner if result is None else plus(times(result, _raise(leaf, previous - power)), inner)
         previous = power
     assert result is not None
-    return _times(result, _raise(leaf, previous)) if previous else result
+    return times(result, _raise(leaf, previous)) if previous else result
 
 
 def _leaf(speller: Speller, gen: Generator) -> Sum:
@@ -84,7 +84,7 @@ def _leaf(speller: Speller, gen: Generator) -> Sum:
     return Sum(speller.leaf(gen, Style()), low)
 
 
-def _constant(node: Expr) -> Sum:
+def constant(node: Expr) -> Sum:
     node = simplify(node)
     if isinstance(node, Number) and _fits(node.value):
         return Sum(node)
@@ -103,11 +103,11 @@ def _fits(value: Fraction) -> bool:
 def _raise(leaf: Sum, power: int) -> Sum:
     result = leaf
     for _ in range(power - 1):
-        result = _times(result, leaf)
+        result = times(result, leaf)
     return result
 
 
-def _times(a: Sum, b: Sum) -> Sum:
+def times(a: Sum, b: Sum) -> Sum:
     for one, other in ((a, b), (b, a)):
         scale = one.high
         if one.low is ZERO and isinstance(scale, Number) and _is_power_of_two(scale.value):
@@ -126,7 +126,7 @@ def _product(scale: Number, node: Expr) -> Expr:
     return node if scale.value == 1 else -node if scale.value == -1 else scale * node
 
 
-def _add(a: Sum, b: Sum) -> Sum:
+def plus(a: Sum, b: Sum) -> Sum:
     high = a.high + b.high
     low = call("sum_error", a.high, b.high)
     for part in (a.low, b.low):
@@ -135,7 +135,7 @@ def _add(a: Sum, b: Sum) -> Sum:
     return Sum(high, low)
 
 
-def _negate(a: Sum) -> Sum:
+def negated(a: Sum) -> Sum:
     high = a.high
     if isinstance(high, Number):
         return Sum(Number(-high.value), -a.low if a.low is not ZERO else ZERO)

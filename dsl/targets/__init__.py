@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsl.activation import Activation
 from dsl.model import Model
-from dsl.program import JointProgram, Program
+from dsl.program import JointProgram, Program, RowProgram
 from dsl.targets import package
 
 SUPPORT = (
@@ -23,6 +23,7 @@ SUPPORT = (
     "_learned.py",
     "_math.py",
     "_packed.py",
+    "_rows.py",
     "_runtime.py",
     "_sharding.py",
     "py.typed",
@@ -31,7 +32,10 @@ SUPPORT = (
 
 
 def render(
-    activation: Activation, program: Program | JointProgram, digest: str = "", accuracy: str = ""
+    activation: Activation,
+    program: Program | JointProgram | RowProgram,
+    digest: str = "",
+    accuracy: str = "",
 ) -> str:
     """The source of one activation's module.
 
@@ -39,8 +43,10 @@ def render(
     characters are written into the text. `accuracy` is what a certificate says. The caller adds the lines of
     provenance and formats the whole.
     """
-    from dsl.targets import chance, joint, layout, learned
+    from dsl.targets import chance, joint, layout, learned, rows
 
+    if isinstance(program, RowProgram):
+        return rows.module(activation, program, digest)
     if isinstance(program, JointProgram):
         if activation.learned:
             return learned.module(activation, program, digest)

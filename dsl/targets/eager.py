@@ -32,6 +32,8 @@ from dsl.targets.spelling import (
 RESERVED = frozenset({"float", "torch", "Tensor", "_math"})
 """Names that a program's own may not hide inside a formula."""
 
+NOTHING: Mapping[str, str] = {}
+
 _FUNCTIONS = {
     "abs": "torch.abs({0})",
     "exp": "torch.exp({0})",
@@ -133,24 +135,32 @@ def _spellings(x: str, floats: bool) -> Mapping[str, Writer]:
     return rows | {"where": choose, "sign": call(_SIGN), "precise": lambda args: args[0]}
 
 
-def formula(function: Function, name: str, summary: str, rename: Mapping[str, str]) -> str:
+def formula(
+    function: Function,
+    name: str,
+    summary: str,
+    rename: Mapping[str, str],
+    more: Mapping[str, str] = NOTHING,
+    last: str = "",
+) -> str:
     """The source of `function` in torch operations, as a Python function called `name`.
 
-    `rename` gives the names that the inputs, the parameters and the steps take in the text.
+    `rename` gives the names that the inputs, the parameters and the steps take in the text. `more` are
+    functions of tensors beside those that all programs have, and `last` is what they need declared.
     """
     try:
-        body = _body(function, rename, floats=True)
+        body = _body(function, rename, more, floats=True)
     except _FloatParameterError:
-        body = _body(function, rename, floats=False)
+        body = _body(function, rename, more, floats=False)
     inputs = ", ".join(f"{rename[each]}: Tensor" for each in function.inputs)
     parameters = "".join(f", {rename[p]}: float" for p in function.parameters)
-    head = f'def {name}({inputs}{parameters}) -> Tensor:\n    """{summary}"""\n'
+    head = f'def {name}({inputs}{parameters}{last}) -> Tensor:\n    """{summary}"""\n'
     return head + "".join(f"    {line}\n" for line in body)
 
 
-def _body(function: Function, rename: Mapping[str, str], floats: bool) -> list[str]:
+def _body(function: Function, rename: Mapping[str, str], more: Mapping[str, str], floats: bool) -> list[str]:
     x = rename[function.input]
-    table = _spellings(x, floats)
+    table = {**_spellings(x, floats), **{op: Row(template).write for op, template in more.items()}}
     names = {name: Text(rename[name], ATOM, Kind.VARYING) for name in function.inputs}
     names |= {p: Text(rename[p], ATOM, Kind.UNIFORM) for p in function.parameters}
     names |= {c.name: Text(c.name, ATOM, Kind.STATIC, c.value) for c in function.constants}

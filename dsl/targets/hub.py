@@ -88,13 +88,16 @@ def _layer(activation: Activation) -> str:
         "inputs": ", ".join(activation.inputs),
         "passed": "".join(f", self.{name}" for name in arguments) + dim,
     }
+    if activation.dim is not None:
+        called["passed"] += ", self.dim"
     return _LAYER.format(
         name=activation.class_name,
         doc=docstring(report.summary(activation), "    "),
-        attributes="".join(f"    {name}: {type_}\n" for name, type_ in types.items()),
+        attributes="".join(f"    {name}: {type_}\n" for name, type_ in types.items())
+        + ("    dim: int\n" if activation.dim is not None else ""),
         declared=", ".join(f"{name}: Tensor" for name in activation.inputs),
         returned=joint.returned(activation),
-        inplace="" if activation.joint or len(activation.variables) > 1 else _INPLACE.format(**called),
+        inplace=_INPLACE.format(**called) if activation.unary else "",
         **called,
     )
 

@@ -146,7 +146,7 @@ def trim(function: Function) -> Function:
 
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
-    own = ("chance", "joint", "launch", "learned", "math", "packed", "runtime")
+    own = ("chance", "joint", "launch", "learned", "math", "packed", "rows", "runtime")
     return f"_{name}" if name not in own else f"_{name}_"
 
 

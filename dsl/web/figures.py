@@ -7,7 +7,7 @@ drawn raises `CurveError`, which says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from html import escape
 
@@ -30,6 +30,7 @@ from dsl.curves import (
     without_pole,
 )
 from dsl.evaluate import Reference
+from dsl.expr import Expr
 from dsl.pipeline import derive
 from dsl.settings import defaults
 from dsl.ulp import Array
@@ -64,10 +65,12 @@ def figures(
 ) -> Figures:
     """The plots of an activation between two ends, in float32; see `dsl.curves.panels`.
 
-    Learnable parameters are numbers here, at their initial values.
+    Learnable parameters are numbers here, at their initial values, which no reference takes.
     """
+    if activation.dim is not None:
+        raise CurveError(f"'{activation.name}' is a function of rows, and therefore has no curve")
     if activation.learned:
-        activation, made = as_numbers(activation), None
+        activation, made = replace(as_numbers(activation), references=()), None
     values = defaults(activation)
     if values is None:
         raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
@@ -173,38 +176,38 @@ def _values(activation: Activation, values: dict[str, Fraction]) -> str:
 def _joint(
     activation: Activation, values: dict[str, Fraction], given: str, ends: tuple[float, float]
 ) -> Figures:
-    """The value along the first input, for some of the second."""
-    first, second, *others = activation.inputs
+    """The value along the first input for some of the second; of one input, all outputs."""
+    first, *others = activation.inputs
     x = np.linspace(*ends, 801)
     fixed = {**values, **dict.fromkeys(others, Fraction(1))}
+    if others:
+        second, *rest = others
+        family = [(f"{second} = {gate}", activation.body, {second: Fraction(gate)}) for gate in GATES]
+        what = f"for some values of {second}"
+        what += f", {' and '.join(rest)} at 1" if rest else ""
+        what += "; the first output" if activation.others else ""
+    else:
+        family = [(f"output {n}", root, {}) for n, root in enumerate(activation.outputs, 1)]
+        what = "of all outputs"
     lines = [
-        Line(
-            f"family f{place}",
-            f"{second} = {gate}",
-            x,
-            np.where(
-                np.isfinite(found := _along(activation, first, {**fixed, second: Fraction(gate)}, x)),
-                found,
-                np.nan,
-            ),
-        )
-        for place, gate in enumerate(GATES)
+        Line(f"family f{place % len(GATES)}", label, x, _along(root, first, {**fixed, **more}, x))
+        for place, (label, root, more) in enumerate(family)
     ]
     said = "; ".join(f"at {line.label}, from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
     picture = plot(
         f"{activation.name} along {first}", said, linear(*ends), around(line.y for line in lines), lines
     )
-    legend = "".join(f'<li class="f{place}">{line.label}</li>' for place, line in enumerate(lines))
-    rest = f", {' and '.join(others)} at 1" if others else ""
+    legend = "".join(f'<li class="{line.kind}">{line.label}</li>' for line in lines)
     page = (
-        f'<p class="note">Exact values along {first}, for some values of {second}{rest}.{given}</p>'
+        f'<p class="note">Exact values along {escape(first)}, {escape(what)}.{escape(given)}</p>'
         f'<ul class="legend">{legend}</ul><div class="plots one"><figure>{picture}</figure></div>'
     )
     return Figures(page, tuple(Line(line.kind, "", line.x[::4], line.y[::4]) for line in lines))
 
 
-def _along(activation: Activation, name: str, values: dict[str, Fraction], x: Array) -> Array:
-    return Reference(activation.body, name, values)(x).rounded
+def _along(root: Expr, name: str, values: dict[str, Fraction], x: Array) -> Array:
+    found = Reference(root, name, values)(x).rounded
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def unavailable(reason: str) -> str:

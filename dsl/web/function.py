@@ -186,8 +186,9 @@ def counted(rows: Counts) -> str:
 
 def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:
     tags = {
-        "one input": not activation.joint,
-        "several inputs": activation.joint,
+        "one input": len(activation.inputs) == 1,
+        "several inputs": len(activation.inputs) > 1,
+        "several outputs": bool(activation.others),
         "parameters": bool(activation.parameters or activation.learned),
         "learnable parameters": bool(activation.learned),
         "in PyTorch": bool(activation.references),
@@ -196,7 +197,15 @@ def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:
     return tuple(name for name, holds in tags.items() if holds)
 
 
-FEATURES = ("one input", "several inputs", "parameters", "learnable parameters", "in PyTorch", "certified")
+FEATURES = (
+    "one input",
+    "several inputs",
+    "several outputs",
+    "parameters",
+    "learnable parameters",
+    "in PyTorch",
+    "certified",
+)
 
 
 def _search(activation: Activation, family: str, elsewhere: Mapping[str, Sequence[str]]) -> str:

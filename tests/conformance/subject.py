@@ -80,7 +80,8 @@ def caught(call: Callable[..., object], *arguments: object) -> Exception | None:
 def load(package: str | ModuleType, device: str, only: Iterable[str] = ()) -> list[Subject]:
     """The activations of a package, in alphabetical order; those that `only` names, if it names any.
 
-    Activations of several inputs are not among them: `tests/test_joint.py` has their checks.
+    Activations of several inputs and those over rows are not among them: `tests/test_joint.py` and
+    `tests/test_rows.py` have their checks.
     """
     if isinstance(package, str):
         package = importlib.import_module(package)

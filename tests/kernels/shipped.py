@@ -28,7 +28,7 @@ SPECS = ROOT / "specs"
 ACTIVATIONS = {
     activation.name: activation
     for activation in read_project([SPECS]).checked().activations
-    if len(activation.variables) == 1  # tests/test_joint.py and test_learned.py have the others
+    if activation.unary  # tests/test_joint.py, test_learned.py and test_rows.py have the others
 }
 KINDS = ("value", "gradient")
 DTYPES = ("float16", "bfloat16", "float32", "float64")

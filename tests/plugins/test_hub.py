@@ -21,7 +21,7 @@ from dsl.project import read_project
 
 ROOT = Path(__file__).parents[2]
 ACTIVATIONS = {each.class_name: each for each in read_project([ROOT / "specs"]).checked().activations}
-LIKE_TORCH = [name for name, each in ACTIVATIONS.items() if hasattr(nn, name) and not each.joint]
+LIKE_TORCH = [name for name, each in ACTIVATIONS.items() if hasattr(nn, name) and each.unary]
 MODE = Mode.TRAINING | Mode.TORCH_COMPILE
 
 
