@@ -631,7 +631,10 @@ def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: b
             f"{error}; dslgen inspect NAME --target h200 predicts without one"
         ) from None
     found = {}
-    for activation in _of_one_input(chosen, "tuned"):
+    learned = [each.name for each in chosen if each.learned]
+    if learned:
+        click.echo(f"with learnable parameters, and therefore not tuned: {', '.join(learned)}", err=True)
+    for activation in [each for each in _of_one_input(chosen, "tuned") if not each.learned]:
         for dtype in _listed("--dtypes", dtypes, DTYPES):
             for key, result in session.results(activation.name, dtype, profiled=not blind):
                 click.echo(as_text(key, result) + "\n")
@@ -808,6 +811,9 @@ def list_(paths: tuple[Path, ...], style: str, page: Path | None, error_format: 
     found += map(catalogue.model_entry, project.models)
     if page is None:
         click.echo(catalogue.FORMATS[style](found))
+        if style == "text":
+            for model in project.models:
+                click.echo(f"model {model.signature}  {model.formula}")
         return
     tables = {"list": catalogue.as_markdown(found), "names": catalogue.frameworks_as_markdown(frameworks)}
     try:

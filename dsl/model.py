@@ -37,27 +37,35 @@ _TYPES = {
     "int": "int",
     "float": "float",
     "bool": "bool",
-    "size": "int | tuple[int, ...]",
+    "size1": "int | tuple[int]",
+    "size2": "int | tuple[int, int]",
+    "size3": "int | tuple[int, int, int]",
+    "shape": "int | list[int]",
     "maybe": "float | None",
 }
 
 _CONV = (
-    "in_channels:int out_channels:int kernel_size:size",
-    "stride:size padding:size dilation:size groups:int bias:bool",
+    "in_channels:int out_channels:int kernel_size:size{}",
+    "stride:size{0} padding:size{0} dilation:size{0} groups:int bias:bool",
 )
 _BATCH = ("num_features:int", "eps:float momentum:maybe affine:bool track_running_stats:bool")
 
 LAYERS: dict[str, Layer] = {
-    **{f"conv{d}d": _layer(f"Conv{d}d", "conv", "product", *_CONV) for d in (1, 2, 3)},
+    **{
+        f"conv{d}d": _layer(f"Conv{d}d", "conv", "product", *(each.format(d) for each in _CONV))
+        for d in (1, 2, 3)
+    },
     "linear": _layer("Linear", "linear", "product", "in_features:int out_features:int", "bias:bool"),
     **{f"batchnorm{d}d": _layer(f"BatchNorm{d}d", "bn", "channels", *_BATCH) for d in (1, 2, 3)},
     "groupnorm": _layer(
         "GroupNorm", "gn", "groups", "num_groups:int num_channels:int", "eps:float affine:bool"
     ),
     "layernorm": _layer(
-        "LayerNorm", "ln", "rows", "normalized_shape:size", "eps:float elementwise_affine:bool bias:bool"
+        "LayerNorm", "ln", "rows", "normalized_shape:shape", "eps:float elementwise_affine:bool bias:bool"
     ),
-    "rmsnorm": _layer("RMSNorm", "rms", "rows", "normalized_shape:size", "eps:maybe elementwise_affine:bool"),
+    "rmsnorm": _layer(
+        "RMSNorm", "rms", "rows", "normalized_shape:shape", "eps:maybe elementwise_affine:bool"
+    ),
 }
 """The layers by the names that they have in a model."""
 
@@ -91,6 +99,14 @@ class Model:
     class_name: str
     doc: str = ""
     path: str = ""
+
+    @property
+    def signature(self) -> str:
+        """The name, and the arguments with their defaults."""
+        shown = (
+            each.name if each.default is None else f"{each.name} = {each.default}" for each in self.arguments
+        )
+        return f"{self.name}({', '.join(shown)})"
 
     @property
     def activations(self) -> tuple[Activation, ...]:

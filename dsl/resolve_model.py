@@ -140,18 +140,18 @@ class _Reader:
             return None
         activation = self.callees[term.text]
         if activation.joint:
-            several = len(activation.inputs) > 1
-            count = f"{len(activation.inputs)} inputs" if several else f"{len(activation.outputs)} outputs"
-            message = f"'{term.text}' has {count}, and a stage hands on one tensor"
-            self.note("E0102", message, term)
+            count = len(activation.inputs)
+            kind = f"{count} inputs" if count > 1 else "several outputs"
+            self.note("E0102", f"'{term.text}' has {kind}, and a stage hands on one tensor", term)
             return None
         for what, there in (
-            ("draws numbers in training", activation.random),
-            ("has learnable parameters", bool(activation.learned)),
-            ("reduces rows", activation.dim is not None),
+            ("learnable parameters", bool(activation.learned)),
+            ("reductions over rows", activation.dim is not None),
+            ("random draws", activation.random),
         ):
             if there:
-                self.note("E0190", f"'{term.text}' {what}; such stages are not yet supported", term)
+                message = f"'{term.text}' has {what}, which are not yet supported in models"
+                self.note("E0190", message, term)
                 return None
         known = tuple((each.name, "float") for each in activation.parameters)
         required = sum(each.default is None for each in activation.parameters)

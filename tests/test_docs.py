@@ -100,6 +100,7 @@ RUN = {
     "howto": {"act", "console", "python"},
     "index": {"act"},
     "language": {"act"},  # by tests/test_parse.py
+    "models": {"act", "sh"},  # by tests/test_models.py; the shell is the Makefile and a benchmark
     "plugins": {"python", "sh"},  # by tests/plugins, and by tests/test_compile.py
     "pytorch": {"python", "sh"},  # what the shell runs is `tests.conformance`
     "tutorial": {"act", "console", "python"},

@@ -276,10 +276,7 @@ def _operator(chain: Chain, digest: str) -> Iterator[str]:
 
 def header(model: Model) -> str:
     """What a module says about its model."""
-    arguments = ", ".join(
-        each.name if each.default is None else f"{each.name} = {each.default}" for each in model.arguments
-    )
-    lines = [report.wrap(f"model {model.name}({arguments}) = {model.formula}")]
+    lines = [report.wrap(f"model {model.signature} = {model.formula}")]
     if model.doc:
         lines += ["", model.doc]
     lines += ["", "Passes over memory", *(f"    {line}" for part in named(model) for line in _passes(part))]
