@@ -87,23 +87,33 @@ class Activation:
     learned: tuple[Learned, ...] = ()
     dim: int | None = None
     """The dimension that row reductions go over unless a call says another; None where there are none."""
-    form: Expr | None = None
-    """The body with its marks (`dsl.forms`), where it has any; `body` is its value in evaluation."""
+    forms: tuple[Expr, ...] = ()
+    """All outputs with their marks (`dsl.forms`), where any has one; `outputs` are these in evaluation."""
+
+    @property
+    def wholes(self) -> tuple[Expr, ...]:
+        """All outputs with their marks, if they have any."""
+        return self.forms or self.outputs
 
     @property
     def whole(self) -> Expr:
         """The body with its marks, if it has any."""
-        return self.body if self.form is None else self.form
+        return self.wholes[0]
 
     @property
     def own_derivative(self) -> bool:
-        """Whether the derivative is another one than that of the value."""
-        return has_own_derivative(self.whole)
+        """Whether a derivative is another one than that of the value."""
+        return any(map(has_own_derivative, self.wholes))
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether second derivatives do not depend on which of two variables comes first."""
+        return all(map(is_symmetric, self.wholes))
 
     @property
     def random(self) -> bool:
         """Whether numbers are drawn in training."""
-        return is_random(self.whole)
+        return any(map(is_random, self.wholes))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -157,7 +167,7 @@ class Activation:
         That by the first is differentiated by the second; where the order does not matter, it is one of two.
         """
         places = range(len(self.variables))
-        symmetric = is_symmetric(self.whole)
+        symmetric = self.symmetric
         return tuple((a, b) for a in places for b in places if a <= b or not symmetric)
 
     @property
@@ -188,6 +198,8 @@ def as_numbers(activation: Activation) -> Activation:
         learned=(),
         parameters=(*parameters, *activation.parameters),
         body=substitute(activation.body, names),
+        others=tuple(substitute(each, names) for each in activation.others),
+        forms=tuple(substitute(each, names) for each in activation.forms),
         names={substitute(node, names): name for node, name in activation.names.items()},
         requires=tuple(substitute(each, names) for each in activation.requires),
         domain=None if activation.domain is None else substitute(activation.domain, names),

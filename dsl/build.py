@@ -325,7 +325,7 @@ def _tool() -> str:
 
 def _fingerprint(activation: Activation) -> str:
     """Everything that an activation says, as text whose length is linear in its DAG."""
-    roots = [*activation.outputs, activation.whole, *activation.names, *activation.requires]
+    roots = [*activation.outputs, *activation.forms, *activation.names, *activation.requires]
     roots += [] if activation.domain is None else [activation.domain]
     position: dict[Expr, int] = {}
     lines = []
@@ -341,7 +341,7 @@ def _fingerprint(activation: Activation) -> str:
     plain = {
         key: value
         for key, value in vars(activation).items()
-        if key not in ("body", "others", "names", "requires", "domain", "path", "form")
+        if key not in ("body", "others", "forms", "names", "requires", "domain", "path")
     }
     return "\n".join(
         [*lines, repr(list(activation.names.values())), repr(plain), PurePosixPath(activation.path).name]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 from dsl.activation import Activation
 from dsl.expr import ONE, TWO, Apply, Expr, Symbol
@@ -41,6 +40,10 @@ def written(activation: Activation) -> Equations:
         terms = [as_written(term) for term in clause.terms]
         value = terms[0] if len(terms) == 1 else Apply("where", Apply("text:training"), *terms)
         rows.append((Symbol(clause.name.text), value))
+    slopes = dict(zip(activation.variables, _lefts(activation)[1:], strict=False))
+    for clause in definition.clause("gradient"):
+        by = activation.input if clause.name is None else clause.name.text
+        rows.append((slopes[by], as_written(clause.terms[0])))
     return Equations(tuple(rows))
 
 
@@ -58,7 +61,13 @@ def stage(activation: Activation, roots: Sequence[Expr]) -> tuple[Equations, ...
 def program(activation: Activation, functions: Sequence[Function]) -> tuple[Equations, ...]:
     """The functions of a program: constants and steps in the order of evaluation."""
     lefts = dict(zip(activation.labels, _lefts(activation), strict=True))
+    if activation.random:
+        lefts |= {f"training_{label}": _in_training(left) for label, left in lefts.items()}
     return tuple(_steps(lefts[function.name], function) for function in functions)
+
+
+def _in_training(left: Expr) -> Expr:
+    return Apply("index", left, Apply("text:training"))
 
 
 def _steps(left: Expr, function: Function) -> Equations:
@@ -87,7 +96,7 @@ def _lefts_of(activation: Activation, name: str) -> list[Expr]:
         return [value, *(Apply(name + "′" * order, *value.args) for order in (1, 2))]
     variables = [*map(Symbol, activation.variables)]
     first = [Apply("partial", Symbol(name), each, ONE) for each in variables]
-    second = [
-        Apply("partial", Symbol(name), *pair, TWO) for pair in combinations_with_replacement(variables, 2)
-    ]
+    # What is differentiated by last stands first: it matters where a definition gives derivatives itself.
+    pairs = activation.pairs if activation.symmetric else [(b, a) for a, b in activation.pairs]
+    second = [Apply("partial", Symbol(name), variables[a], variables[b], TWO) for a, b in pairs]
     return [value, *first, *second]

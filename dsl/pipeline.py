@@ -223,8 +223,8 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
     """Each output in core operations, its derivatives by each variable, its second ones by each pair."""
     derived: list[Expr] = []
-    for output in (evaluated(activation.whole), *activation.others):
-        body = lower(output)
+    for output in activation.wholes:
+        body = lower(evaluated(output))
         first = [simplify(derivative(body, name)) for name in activation.variables]
         second = (derivative(first[a], activation.variables[b]) for a, b in activation.pairs)
         derived += map(plain, (body, *first, *second))

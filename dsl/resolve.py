@@ -178,7 +178,7 @@ def _resolve_one(
         _bind(clause, scope)
     scope.upcoming = frozenset()
     bodies = [_real(term, scope) for term in output_terms(definition, scope)]
-    form = _differentiated(definition, bodies, learned, scope)
+    forms = _differentiated(definition, bodies, learned, scope)
     packed, concat = layouts(definition, scope)
     domain = _conditions(definition.clause("domain"), scope)
     requires = [
@@ -190,23 +190,25 @@ def _resolve_one(
     reduced = [each for each in (*bodies, *domain, *scope.domains) if each is not None and _reduces(each)]
     dim = _dimension(definition, parameters, reduced, scope) if reduced else None
     if reduced:
+        marked = any(form is not None and is_marked(form) for form in forms)
         parameters = tuple(parameter for parameter in parameters if parameter.name != DIMENSION)
-        _refuse_beside_rows(definition, learned, form is not None and is_marked(form), scope)
+        _refuse_beside_rows(definition, learned, marked, scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
-    if scope.errors or form is None or None in bodies:
+    if scope.errors or None in forms:
         return None, scope.errors
-    if is_random(form):
+    whole = tuple(form for form in forms if form is not None)
+    if any(map(is_random, whole)):
         _check_chance(definition, scope)
-    others = tuple(each for each in bodies[1:] if each is not None)
+    body, *others = (plain(evaluated(form)) for form in whole)
     aliases = tuple(clause.name.text for clause in definition.clause("alias") if clause.name)
     activation = Activation(
         name=definition.name.text,
         inputs=tuple(name.text for name in definition.inputs),
         parameters=parameters,
-        body=plain(evaluated(form)),
-        others=others,
-        names=_names(scope.labels, form),
+        body=body,
+        others=tuple(others),
+        names=_names(scope.labels, whole),
         formula=_formula(definition),
         class_name=class_name,
         doc=definition.doc,
@@ -220,34 +222,33 @@ def _resolve_one(
         path=definition.source.path,
         learned=learned,
         dim=dim,
-        form=form if is_marked(form) else None,
+        forms=whole if any(map(is_marked, whole)) else (),
     )
     return (None, scope.errors) if scope.errors else (activation, [])
 
 
-def _names(labels: Mapping[Expr, str], form: Expr) -> dict[Expr, str]:
-    """The names of subexpressions: of a form, and of what it is in evaluation and in training."""
-    if not is_marked(form):
+def _names(labels: Mapping[Expr, str], forms: Iterable[Expr]) -> dict[Expr, str]:
+    """The names of subexpressions: of forms, and of what they are in evaluation and in training."""
+    marked = [form for form in forms if is_marked(form)]
+    if not marked:
         return dict(labels)
-    chance = trained(form)
     found = dict(labels)
-    for node, name in labels.items():
-        found.setdefault(plain(evaluated(node)), name)
-        training = plain(chance.of(node))
-        found.setdefault(chance.values.get(training, training), name)
+    for form in marked:
+        chance = trained(form)
+        for node, name in labels.items():
+            found.setdefault(plain(evaluated(node)), name)
+            training = plain(chance.of(node))
+            found.setdefault(chance.values.get(training, training), name)
     return {node: name for node, name in found.items() if node.args}
 
 
 def _differentiated(
     definition: Definition, bodies: Sequence[Expr | None], learned: Iterable[Learned], scope: Scope
-) -> Expr | None:
-    """The first output with the derivatives that the definition gives; the others are those of the body."""
-    body = bodies[0] if bodies else None
-    own = definition.clause("gradient") or any(each is not None and is_marked(each) for each in bodies)
-    if len(bodies) > 1 and own:
-        message = "derivatives of one's own and draws in definitions of several outputs are not yet supported"
-        scope.note("E0190", message, definition.name.span)
-        return None
+) -> Sequence[Expr | None]:
+    """The one output with the derivatives that the definition gives; its others are those of the formula."""
+    if len(bodies) > 1:  # and then `_check_support` has refused such derivatives
+        return bodies
+    (body,) = bodies
     known = [
         *(name.text for name in definition.inputs),
         *(entry for each in learned for entry in each.entries),
@@ -262,8 +263,8 @@ def _differentiated(
             scope.note("E0115", f"a second 'gradient' clause for '{name}'", clause.span)
         given[name] = slope
     if not given or body is None or scope.errors:
-        return body
-    return given_slope(body, [(name, given.get(name) or derivative(body, name)) for name in known])
+        return bodies
+    return [given_slope(body, [(name, given.get(name) or derivative(body, name)) for name in known])]
 
 
 def _differentiated_by(
@@ -293,10 +294,8 @@ def _differentiated_by(
 
 def _check_chance(definition: Definition, scope: Scope) -> None:
     """What definitions that draw numbers cannot have."""
-    for what, there in (
-        ("several inputs", len(definition.inputs) > 1),
-        ("learnable parameters", any(parameter.learned for parameter in definition.parameters)),
-    ):
+    learns = any(parameter.learned for parameter in definition.parameters)
+    for what, there in (*_several(definition), ("learnable parameters", learns)):
         if there:
             message = f"random draws in definitions of {what} are not yet supported"
             scope.note("E0190", message, definition.name.span)
@@ -310,6 +309,14 @@ def _check_chance(definition: Definition, scope: Scope) -> None:
 _FOR_CHANCE = ("training", "generator")
 
 
+def _several(definition: Definition) -> tuple[tuple[str, bool], ...]:
+    """What a definition may have several of, and whether it has."""
+    return (
+        ("several inputs", len(definition.inputs) > 1),
+        ("several outputs", definition.body.kind == "tuple"),
+    )
+
+
 def _real(term: Term, scope: Scope) -> Expr | None:
     value = translate(term, scope)
     check_sort(term, value, "r", scope)
@@ -320,13 +327,16 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     """What the language has and this version does not, and clauses given more than once."""
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
+    several = [what for what, there in _several(definition) if there]
     for parameter in definition.parameters:
-        if parameter.learned and len(definition.inputs) > 1:
-            scope.note(
-                "E0190", "learnable parameters of several inputs are not yet supported", parameter.span
-            )
+        if parameter.learned and several:
+            message = f"learnable parameters of {several[0]} are not yet supported"
+            scope.note("E0190", message, parameter.span)
     seen: set[str] = set()
     for clause in definition.clauses:
+        if clause.word == "gradient" and definition.body.kind == "tuple":
+            help_ = "give each output a definition of its own, with its gradient, and call these"
+            scope.note("E0190", "'gradient' of several outputs is not yet supported", clause.span, help_)
         if clause.word in _SINGLE and clause.word in seen:
             scope.note("E0115", f"a second '{clause.word}' clause", clause.span)
         seen.add(clause.word)

@@ -288,8 +288,10 @@ def _accuracy(bound: Bound) -> list[str]:
 def show_activation(activation: Activation, typed: bool = False) -> str:
     """An activation as a definition, ready to parse again: calls inlined, or as it was `typed`."""
     taken = {*activation.inputs, *(each.name for each in activation.settable)}
-    body, slopes = slopes_given(activation.whole)
-    outputs = {f"output {number}": root for number, root in enumerate((body, *activation.others))}
+    outputs = {f"output {number}": root for number, root in enumerate(activation.wholes)}
+    slopes: dict[str, Expr] = {}
+    if not activation.others:
+        outputs["output 0"], slopes = slopes_given(activation.whole)
     given = {f"gradient {name}": slope for name, slope in slopes.items()}
     steps, results = share(outputs | given, _first_of_each_name(activation.names), taken)
     parameters = show_parameters(activation)
@@ -302,8 +304,8 @@ def show_activation(activation: Activation, typed: bool = False) -> str:
         shown = ", ".join(show_expr(results[output]) for output in outputs)
         formula = f"({shown})" if activation.others else shown
         clauses = [f"with {step.name} = {_with(step.value)}" for step in steps]
+        clauses += [f"{name} = {show_expr(results[name])}" for name in given]
     lines.append(f"{header} = {formula}")
-    clauses += [f"{name} = {show_expr(results[name])}" for name in given]
     clauses += [_reference(reference) for reference in activation.references]
     clauses += [f"domain {show_expr(activation.domain)}"] if activation.domain is not None else []
     clauses += [f"require {show_expr(condition)}" for condition in activation.requires]

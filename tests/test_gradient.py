@@ -39,6 +39,7 @@ soft_step(x; learn t = 0.5) = where(x >= t, 1, 0)
   gradient = s * (1 - s)
   gradient t = -s
   with s = sigmoid(x - t)
+both(a, b) = (gate(a, b), a * stop_gradient(b))
 leaky(x; learn w[channel] = 0.25) = where(x > 0, x, w * x)
   gradient w = min(x, 0) / 2
 """
@@ -115,6 +116,38 @@ def test_by_one_input_of_two(acts: ModuleType) -> None:
     assert_close(ours, theirs)
 
 
+def test_in_several_outputs(acts: ModuleType) -> None:
+    """Each output has the derivatives of what it calls, and second ones that depend on the order."""
+    a, b = torch.randn(2, 4, dtype=torch.float64)
+    weight = torch.randn(2, dtype=torch.float64)
+
+    def slopes(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def total(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            first, second = acts.both(a, b)
+            result: torch.Tensor = (weight[0] * first + weight[1] * second).sum()
+            return result
+
+        found: tuple[torch.Tensor, ...] = grad(total, argnums=(0, 1))(a, b)
+        return found
+
+    s = torch.sigmoid(b)
+    assert_close(acts.both(a, b), (a * b, a * b))
+    assert_close(slopes(a, b), (weight[0] * s * a + weight[1] * b, weight[0] * a))
+    first = weight[0] * s, weight[0] * a * s * (1 - s)
+    expected = (first, (weight[0].expand(4), torch.zeros(4).double()))
+    for jacobian in (jacrev, jacfwd):
+        for row, known in zip(jacobian(slopes, argnums=(0, 1))(a, b), expected, strict=True):
+            assert_close(row, tuple(map(torch.diag, known)))
+    torch._dynamo.reset()
+    leaves = a.requires_grad_(), b.requires_grad_()
+    compiled = torch.compile(acts.both, fullgraph=True, backend="aot_eager")
+    ours, eager = (
+        torch.autograd.grad([each.sum() for each in function(a, b)], leaves)
+        for function in (compiled, acts.both)
+    )
+    assert_close(ours, eager)
+
+
 def test_by_a_learnable_parameter(acts: ModuleType) -> None:
     """A second derivative by both depends on the order here."""
     x = torch.randn(6, dtype=torch.float64)
@@ -179,4 +212,4 @@ def test_certificates_are_of_the_gradient_that_was_given() -> None:
 def test_shown_it_can_be_read_again(name: str) -> None:
     (activation,) = (each for each in activations(SPECS) if each.name == name)
     (again,) = activations(show_activation(activation))
-    assert (again.body, again.form) == (activation.body, activation.form)
+    assert (again.outputs, again.forms) == (activation.outputs, activation.forms)

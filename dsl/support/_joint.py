@@ -43,20 +43,17 @@ def offsets(i, columns, row, column, strided: tl.constexpr):
 class Output:
     """One output in torch operations: its value, its derivatives by each input, and its second ones.
 
-    `curvatures` has those by the places of two inputs, as far as they are not zero: the derivative by the
-    first, differentiated by the second. They are `symmetric` but where a definition gives a derivative of its
-    own.
+    `curvatures` has those by the places of two inputs, as far as they are not zero: that by the first input,
+    differentiated by the second.
     """
 
     value: Formula
     slopes: tuple[Formula, ...]
     curvatures: Mapping[tuple[int, int], Formula]
-    symmetric: bool = True
 
-    @property
-    def every_curvature(self) -> dict[tuple[int, int], Formula]:
-        """The second derivatives by any two inputs."""
-        mirrored = {(b, a): f for (a, b), f in self.curvatures.items()} if self.symmetric else {}
+    def every_curvature(self, symmetric: bool) -> Mapping[tuple[int, int], Formula]:
+        """The second derivatives in either order, where one of two is there for both."""
+        mirrored = {(b, a): formula for (a, b), formula in self.curvatures.items()} if symmetric else {}
         return {**mirrored, **self.curvatures}
 
 
@@ -68,8 +65,8 @@ class JointOperator:
     Accepts float16, bfloat16, float32 and float64 in any layout of strides, in shapes that broadcast. Raises
     TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and
     RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all values and all
-    gradients, `outputs` the same in torch operations. With `own_derivative` derivatives are not those of the
-    values.
+    gradients, `outputs` the same in torch operations. Second derivatives are `symmetric` but where a
+    definition gives a derivative of its own; with `own_derivative` derivatives are not those of the value.
     """
 
     def __init__(
@@ -78,6 +75,7 @@ class JointOperator:
         *,
         kernels: tuple[Any, Any],
         outputs: tuple[Output, ...],
+        symmetric: bool = True,
         own_derivative: bool = False,
         parameters: int = 0,
         version: str = "",
@@ -88,7 +86,7 @@ class JointOperator:
         self.parameters = parameters
         self._own_derivative = own_derivative
         self._kernels = kernels
-        self._curvatures = [each.every_curvature for each in outputs]
+        self._curvatures = [each.every_curvature(symmetric) for each in outputs]
         self._interpreted = not Launcher(kernels[0]).jitted
         self._launchers: dict[tuple[Any, ...], Launcher] = {}
         self._traced = _traced_function(name, outputs)
@@ -236,7 +234,8 @@ class JointOperator:
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)
         wide = tuple(_widened(x) for x in inputs)
-        return tuple(each.value(*wide, *parameters).to(_narrowest(inputs)) for each in self.outputs)
+        dtype = _narrowest(inputs)
+        return tuple(_apart(each.value(*wide, *parameters), inputs, dtype) for each in self.outputs)
 
     # -- the operators -----------------------------------------------------------------------------------
 
@@ -374,27 +373,30 @@ class JointOperator:
         return [torch.empty_like(like, dtype=x.dtype) for x, want in zip(inputs, wanted, strict=True) if want]
 
     def curvature(
-        self, place: int, by: bool, wanted: tuple[bool, ...], parameters: Parameters, tensors: Tensors
+        self,
+        place: int,
+        by: bool,
+        wanted: tuple[bool, ...],
+        parameters: Parameters,
+        tensors: Tensors,
     ) -> Tensor:
         """The derivative by the input at `place` of gradients times outer gradients, summed.
 
-        With `by` it is that of the wanted derivatives; otherwise the derivative by that input is
-        differentiated by the wanted ones.
-        `tensors` are the gradients, one for each output, the outer gradients, one for each wanted input, and
-        the inputs.
+        With `by` the derivatives by the wanted inputs are differentiated by that one; otherwise that by it is
+        differentiated by the wanted ones. `tensors` are the gradients, one for each output, the outer
+        gradients, one for each wanted input, and the inputs.
         """
         count = len(self.outputs)
         grads, outers, inputs = tensors[:count], tensors[count : -self.inputs], tensors[-self.inputs :]
         wide = tuple(map(_widened, inputs))
-        places = [i for i, want in enumerate(wanted) if want]
-        pairs = [(other, place) if by else (place, other) for other in places]
+        places = [(i, place) if by else (place, i) for i, want in enumerate(wanted) if want]
         terms = [
             _widened(grad) * _sum_of(within)
             for grad, curvatures in zip(grads, self._curvatures, strict=True)
             if (
                 within := [
                     _widened(outer) * curvatures[pair](*wide, *parameters)
-                    for outer, pair in zip(outers, pairs, strict=True)
+                    for outer, pair in zip(outers, places, strict=True)
                     if pair in curvatures
                 ]
             )
@@ -510,6 +512,11 @@ def _as(like: Tensor, result: Tensor, inputs: Tensors, given: bool) -> Tensor:
     return like.copy_(result)
 
 
+def _apart(result: Tensor, inputs: Tensors, dtype: torch.dtype) -> Tensor:
+    """A formula's result in a type, in memory that is no input's."""
+    return result.clone() if any(result is x for x in inputs) else result.to(dtype)
+
+
 def _sum_of(terms: Iterable[Tensor]) -> Tensor:
     return reduce(torch.add, terms)
 
@@ -605,9 +612,12 @@ class _Slopes(Function):
             )
             for number, (grad, need) in enumerate(zip(grads, needed[:count], strict=True))
         ]
-        tensors = (*grads, *outers, *inputs)
         by_inputs = [
-            _Curvature.apply(operator, parameters, wanted, place, True, *tensors) if need else None
+            (
+                _Curvature.apply(operator, parameters, wanted, place, True, *grads, *outers, *inputs)
+                if need
+                else None
+            )
             for place, need in enumerate(needed[count:])
         ]
         return None, None, None, *by_grads, *by_inputs
@@ -720,7 +730,7 @@ def _traced_function(name: str, outputs: tuple[Output, ...]) -> Any:
             dtype = _narrowest(inputs)
             wide = [_widened(x) for x in inputs]
             results = [value(*wide, *parameters) for value in values]
-            return tuple(y.clone() if any(y is x for x in inputs) else y.to(dtype) for y in results)
+            return tuple(_apart(y, inputs, dtype) for y in results)
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -29,6 +29,7 @@ from triton.runtime import JITFunction
 from . import _launch, _runtime
 from ._joint import (
     Output,
+    _apart,
     _as,
     _narrowest,
     _own_derivative_refused,
@@ -217,17 +218,17 @@ class _Tiled:
 class _Pointwise:
     """f of tensors of one shape, and its derivatives, in torch operations: what Functions of `_joint` run."""
 
-    def __init__(self, name: str, output: Output) -> None:
+    def __init__(self, name: str, output: Output, symmetric: bool) -> None:
         self.name = name
         self.outputs = (output,)
         self.inputs = len(output.slopes)
-        self._curvatures = output.every_curvature
+        self._curvatures = output.every_curvature(symmetric)
 
     def compute(self, inputs: tuple[Tensor, ...], parameters: tuple[float, ...]) -> tuple[Tensor]:
         """f(inputs)."""
         (output,) = self.outputs
-        result = output.value(*map(_widened, inputs), *parameters).to(_narrowest(inputs))
-        return (result.clone() if any(result is x for x in inputs) else result,)
+        result = output.value(*map(_widened, inputs), *parameters)
+        return (_apart(result, inputs, _narrowest(inputs)),)
 
     def compute_slopes(
         self,
@@ -301,8 +302,8 @@ class LearnedOperator:
         self._kernels = kernels
         self._parameters = parameters
         self._formula, self._slope_formulas = formula, slopes
-        output = Output(formula, slopes, curvatures, symmetric)
-        self._pointwise = _Pointwise(name, output)
+        output = Output(formula, slopes, curvatures)
+        self._pointwise = _Pointwise(name, output, symmetric)
         self._own_derivative = own_derivative
         self._run_value, self._run_slopes = map(_Tiled, kernels)
         self._interpreted = not self._run_value.jitted
@@ -477,7 +478,8 @@ class LearnedOperator:
             return y  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)
-        return self._formula(*(_widened(each) for each in inputs), *numbers).to(x.dtype)
+        result = self._formula(*(_widened(each) for each in inputs), *numbers)
+        return _apart(result, inputs, x.dtype)
 
     # -- the operators -----------------------------------------------------------------------------------
 

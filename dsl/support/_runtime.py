@@ -76,13 +76,13 @@ def warmup(
     """
     home = activation.__module__ if hasattr(activation, "__module__") else ""
     module = sys.modules.get(home)
-    names = ("_packing" if hasattr(module, "_packing") else "_operator", "_training_operator")
-    operators: list[Any] = [getattr(module, name, None) for name in names]
-    if not hasattr(operators[0], "warmup"):
+    operator: Any = getattr(module, "_packing", getattr(module, "_operator", None))
+    operators: list[Any] = [operator, getattr(module, "_training_operator", None)]
+    if not hasattr(operator, "warmup"):
         raise TypeError(f"warmup(): {activation!r} is no activation of this package")
-    for operator in operators:
-        if operator is not None:
-            operator.warmup(torch.device(device), dtype)
+    for each in operators:
+        if each is not None:
+            each.warmup(torch.device(device), dtype)
 
 
 _TORCH_NAMES = {

@@ -24,7 +24,8 @@ class Operator:
     """An elementwise activation: a launch each way, or the formula where no kernel runs.
 
     Called with a tensor of float16, bfloat16, float32 or float64, of any strides, and the parameters. Twice
-    differentiable. Raises NotImplementedError for other types.
+    differentiable. Raises NotImplementedError for other types. `own_derivative` needs nothing here: the
+    derivatives that are given are all that is used.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Operator:
         kernels: tuple[Any, Any],
         formulas: tuple[Formula, Formula, Formula],
         parameters: tuple[str, ...] = (),
+        own_derivative: bool = False,
         version: str = "",
     ) -> None:
         self.name = name

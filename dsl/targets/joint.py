@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 from dsl import report
 from dsl.activation import Activation
-from dsl.forms import is_symmetric
 from dsl.program import Function, JointProgram
 from dsl.targets import eager, layout, triton
 
@@ -159,15 +158,15 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         f"    kernels=({private}_kernel, {private}_grad_kernel),",
         "    outputs=(",
     ]
-    symmetric = "" if is_symmetric(activation.whole) else ", symmetric=False"
     for output, prefix in zip(program.outputs, _prefixes(activation), strict=True):
         slopes = "".join(f"{prefix}_formula_by_{part}, " for part in parts)
         curvatures = "".join(
             f"({a}, {b}): {prefix}_curvature_{parts[a]}_{parts[b]}, " for a, b in output.curvatures
         )
-        lines.append(f"        _joint.Output({prefix}_formula, ({slopes}), {{{curvatures}}}{symmetric}),")
+        lines.append(f"        _joint.Output({prefix}_formula, ({slopes}), {{{curvatures}}}),")
     lines += [
         "    ),",
+        *([] if activation.symmetric else ["    symmetric=False,"]),
         *(["    own_derivative=True,"] if activation.own_derivative else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',

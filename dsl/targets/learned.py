@@ -14,7 +14,6 @@ from dataclasses import replace
 from dsl import report
 from dsl.activation import Activation, Learned
 from dsl.expr import symbols
-from dsl.forms import is_symmetric
 from dsl.program import Function, JointProgram
 from dsl.targets import eager, layout, triton
 from dsl.targets.spelling import number
@@ -265,7 +264,7 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         f"    slopes=({slopes}),",
         f"    curvatures={{{curvatures}}},",
         f"    learned={extents!r},",
-        *([] if is_symmetric(activation.whole) else ["    symmetric=False,"]),
+        *([] if activation.symmetric else ["    symmetric=False,"]),
         *(["    own_derivative=True,"] if activation.own_derivative else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',

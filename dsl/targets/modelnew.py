@@ -17,7 +17,18 @@ from dsl.targets.layout import docstring
 NAME = "ModelNew"
 """What the class is called."""
 
-ORDER = ("_math", "_launch", "_runtime", "_single", "_joint", "_learned", "_packed", "_epilogue")
+ORDER = (
+    "_math",
+    "_launch",
+    "_runtime",
+    "_single",
+    "_joint",
+    "_learned",
+    "_packed",
+    "_chance",
+    "_rows",
+    "_epilogue",
+)
 """The support files, in the order in which what is needed of them comes."""
 
 
