@@ -185,7 +185,7 @@ def _held(
     negligible: float = 5e-324,
 ) -> Expr | None:
     """The program of the input held where the function has its limit; a limit of 0 may be `negligible`."""
-    for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR):
+    for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR, 2**40):
         held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
         reached = [_exactly(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
         if all(
