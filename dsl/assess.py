@@ -309,7 +309,7 @@ def _rows(
     from dsl.certify import around_worst
     from dsl.certify import measure as compare
 
-    allowed = certificates.bound(activation.accuracy, dtype, kind)
+    allowed = certificates.bound(activation.accuracy, dtype, kind, activation.joint)
     for by, function in makers.items():
         found = compare(function, known)
         first = found.failures[0] if found.failures else None

@@ -34,6 +34,13 @@ DEFAULT_BOUNDS: Mapping[str, tuple[float, float]] = {
     "bfloat16": (0.55, 1.0),
 }
 """The greatest errors in ulps, of the value and of the gradient, where a spec has no `accuracy` clause."""
+JOINT_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "float32": (5.0, 9.0),
+    "float64": (9.0, 9.0),
+    "float16": (0.55, 3.0),
+    "bfloat16": (0.55, 3.0),
+}
+"""The same for several inputs: a factor's error meets another's, and beside its root it is multiplied."""
 NEAR_ROOTS = {"float32": 4.0, "float64": 4.0, "float16": 1.0, "bfloat16": 1.0}
 """The greatest errors beside a root that is no representable number, in halves of epsilon."""
 HALF_EPSILON = {"float32": "2**-24", "float64": "2**-53", "float16": "2**-11", "bfloat16": "2**-8"}
@@ -380,8 +387,8 @@ def _short(value: float) -> str:
 # Bounds
 
 
-def bound(accuracy: Bound, dtype: str, kind: str) -> float:
-    """The greatest error that is allowed, in ulps.
+def bound(accuracy: Bound, dtype: str, kind: str, joint: bool = False) -> float:
+    """The greatest error that is allowed, in ulps; `joint` says that there are several inputs.
 
     An `accuracy` clause stands for float32 and float64 in the default's place; 16-bit types keep the default
     where it is the stricter, for their results are rounded from float32.
@@ -390,7 +397,7 @@ def bound(accuracy: Bound, dtype: str, kind: str) -> float:
     >>> bound(loose, "float32", "value"), bound(loose, "float16", "value")
     (40.0, 0.55)
     """
-    usual = DEFAULT_BOUNDS[dtype][KINDS.index(_side(kind))]
+    usual = (JOINT_BOUNDS if joint else DEFAULT_BOUNDS)[dtype][KINDS.index(_side(kind))]
     given = accuracy.forward if _side(kind) == "value" else accuracy.backward
     if given is None:
         return usual
@@ -423,7 +430,7 @@ def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
         x, got, exact = row.failure or (math.nan,) * 3
         wrong = f"at {x!r} {got!r} in the place of {exact!r}"
         yield f"{what}: {row.failed:,} inputs give a wrong NaN or infinity: {wrong}"
-    allowed = bound(accuracy, row.dtype, row.kind)
+    allowed = bound(accuracy, row.dtype, row.kind, bool(row.point))
     if row.worst_ulp > allowed:
         low, high = row.interval or (row.worst_input,) * 2
         around = f"; the bound is broken between {low:.9g} and {high:.9g}" if low < high else ""

@@ -57,8 +57,6 @@ GATES: dict[str, Callable[..., Tensor]] = {
     "swiglu_step": lambda gate, up: functional.silu(gate).clamp(max=7.0) * up.clamp(-7.0, 7.0),
     "fatrelu_and_mul": lambda gate, up: functional.threshold(gate, 0.01, 0.0) * up,
     "gtu": lambda x, gate: torch.tanh(x) * torch.sigmoid(gate),
-    "relu2_and_mul": lambda gate, up: functional.relu(gate).square() * up,
-    "seglu": lambda gate, up: functional.selu(gate) * up,
     "mish_glu": lambda gate, up: functional.mish(gate) * up,
     "dual_relu": lambda a, b: functional.relu(a) - functional.relu(b),
 }
