@@ -30,7 +30,7 @@ SPECS = ROOT / "specs"
 ACTIVATIONS = {
     a.name: a
     for a in read_project([SPECS]).checked().activations
-    if a.references and not a.joint and not a.learned
+    if a.references and a.unary
 }
 SCALES = (1.0, 0.75, 1.5)
 """Each parameter's default times these."""

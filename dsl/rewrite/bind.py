@@ -11,7 +11,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from dsl.expr import ONE, Expr, Symbol, call, postorder, substitute
+from dsl.expr import ONE, Expr, Symbol, call, is_op, postorder, substitute
 from dsl.rewrite.compensate import exponent
 from dsl.rewrite.field import UNIT, Rational
 
@@ -63,7 +63,11 @@ def _exponential(speller: Speller, index: int, power: Fraction, whole: bool) -> 
 
 def _complement(speller: Speller, index: int) -> Expr:
     """1 - exp(u) for u < 0, else exp(u) - 1."""
-    value = call("expm1", exponent(speller, _exponent(speller, index, Fraction(1))).high)
+    power = _exponent(speller, index, Fraction(1))
+    high = exponent(speller, power).high
+    if any(is_op(node, "leading") for node in postorder(high)):  # a constant's head alone is another number
+        high = speller.quotient(power)
+    value = call("expm1", high)
     return -value if speller.field.generators[index].argument_decays else value
 
 
