@@ -23,12 +23,13 @@ from dsl.project import read_project, read_spec, spec_files
 WORDS: Mapping[str, str] = {
     "accuracy": "`accuracy forward 2 ulp, backward 4 ulp`: the greatest error allowed.",
     "alias": "`alias swish`: a second name for the function; may be given more than once.",
+    "concat": "`concat halves`, `concat interleaved`: one tensor holds all outputs.",
     "domain": "`domain x > 0`: where the formula is defined; NaN outside.",
     "gradient": "`gradient = expr`: the derivative to use in the place of the function's own.",
     "learn": "`learn beta = 1.0`: a parameter that is trained; `learn w[channel]`, one for each channel.",
     "model": "`model name(arguments) = stage -> stage`: a model around an activation.",
     "module": "`module ELU`: the class's name; without it, the function's in CamelCase.",
-    "packed": "`packed halves`: one tensor that holds several inputs.",
+    "packed": "`packed halves`, `packed interleaved`: one tensor may hold all inputs.",
     "reference": "`reference torch.nn.functional.elu`: the function that tests hold it against, with fixed "
     "keyword arguments in brackets.",
     "require": "`require alpha > 0`: a constraint on parameters, checked at each call.",
@@ -38,7 +39,7 @@ WORDS: Mapping[str, str] = {
 
 AFTER: Mapping[str, tuple[str, ...]] = {
     "accuracy": ("forward", "backward", "ulp"),
-    "packed": ("halves",),
+    **dict.fromkeys(("concat", "packed"), ("halves", "interleaved")),
     **dict.fromkeys(("alias", "model", "module", "reference", "with", LEARN), ()),
 }
 """What may come after a word that no expression follows."""

@@ -240,7 +240,7 @@ def test_explain_says_what_kernels_cost(project: Path, capsys: pytest.CaptureFix
     text = capsys.readouterr().out
     (line,) = (line for line in text.splitlines() if "float32 value" in line and "instructions" in line)
     assert 3 < float(line.split()[2]) < 8  # a load, a product, a store, addresses
-    assert run("explain", "half", "--target", "h100") == 2
+    assert run("explain", "half", "--target", "h1000") == 2
     assert "sm_90" in capsys.readouterr().err
 
 

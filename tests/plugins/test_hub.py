@@ -21,7 +21,7 @@ from dsl.project import read_project
 
 ROOT = Path(__file__).parents[2]
 ACTIVATIONS = {each.class_name: each for each in read_project([ROOT / "specs"]).checked().activations}
-LIKE_TORCH = [name for name, each in ACTIVATIONS.items() if hasattr(nn, name) and each.unary]
+LIKE_TORCH = [n for n, each in ACTIVATIONS.items() if hasattr(nn, n) and each.unary and not each.random]
 MODE = Mode.TRAINING | Mode.TORCH_COMPILE
 
 
