@@ -21,7 +21,7 @@ from pathlib import Path
 from dsl import cache
 from dsl.activation import Activation
 from dsl.build import module_output
-from dsl.certificate import NOT_CERTIFIED, Certificate, ToolsMissing, read_lock
+from dsl.certificate import Certificate, ToolsMissing, read_lock
 from dsl.files import write_atomic
 from dsl.show import show_activation
 
@@ -30,6 +30,7 @@ SAMPLES = 20_000
 LOCK = "certificates.json"
 TABLE = '[tool.dslgen]\nspecs = ["."]\n'
 """What keeps a project that the cache may lie in out of this."""
+ONE_INPUT = "Not certified: from here errors are measured for elementwise functions of one input."
 NO_CERTIFICATE = "Not certified: <code>.certificate</code> measures, which takes about a quarter of a minute."
 
 
@@ -97,7 +98,7 @@ def certify(activation: Activation) -> Certificate:
     if found is not None:
         return found
     if not activation.unary:
-        raise ValueError(f"'{activation.name}': {NOT_CERTIFIED}")
+        raise ValueError(f"'{activation.name}': {ONE_INPUT}")
     _need("numpy", "certify")
     folder = _place(activation)
     write_atomic(folder / "pyproject.toml", TABLE)
@@ -127,7 +128,7 @@ def as_html(activation: Activation, values: Mapping[str, float]) -> str:
     if found is not None:
         parts.append(found._repr_html_())
     else:
-        parts.append(f"<p>{NO_CERTIFICATE if activation.unary else NOT_CERTIFIED}</p>")
+        parts.append(f"<p>{NO_CERTIFICATE if activation.unary else ONE_INPUT}</p>")
     return "\n".join(parts)
 
 
