@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dsl import certificate
 from dsl.certify import measure
+from dsl.settings import is_allowed
 from dsl.ulp import FORMATS
 from tests.kernels import shipped, worker
 from tests.kernels.layouts import Recipe, recipes
@@ -102,6 +104,8 @@ def test_layouts_types_and_parameters(
     chosen = tuple(
         float(value) * scale for value, scale in zip(shipped.defaults(name).values(), scales, strict=False)
     )
+    setting = dict(zip(shipped.defaults(name), map(Fraction, chosen), strict=True))
+    assume(is_allowed(shipped.ACTIVATIONS[name], setting))
     found = interpreter(worker.against_formula, name, dtype, *layouts, chosen, seed)
     assert len(set(found["shapes"])) == 1
     assert len(set(found["dtypes"])) == 1
