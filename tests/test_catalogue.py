@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsl.catalogue import as_markdown, entries, frameworks_as_markdown, into_page, read_frameworks
+from dsl.catalogue import (
+    as_markdown,
+    entries,
+    frameworks_as_markdown,
+    into_page,
+    model_entry,
+    read_frameworks,
+)
 from dsl.certificate import read_lock
 from dsl.cli import _run
 from dsl.config import ConfigError, load
@@ -15,7 +22,8 @@ from dsl.project import read_project
 from dsl.resolve import activations
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = read_project([ROOT / "specs"]).checked().activations
+PROJECT = read_project([ROOT / "specs"]).checked()
+SHIPPED = PROJECT.activations
 FRAMEWORKS = read_frameworks(load(ROOT).frameworks, (a.name for a in SHIPPED))
 OURS = """\
 ["Other's"]
@@ -82,6 +90,7 @@ def test_the_page_of_the_shipped_ones_is_current(tmp_path: Path) -> None:
     page = tmp_path / "catalogue.md"
     shutil.copy(ROOT / "docs/catalogue.md", page)
     found = entries(SHIPPED, read_lock(ROOT / "certificates.json"), FRAMEWORKS)
+    found += map(model_entry, PROJECT.models)
     text = page.read_text(encoding="utf-8")
     tables = {"list": as_markdown(found), "names": frameworks_as_markdown(FRAMEWORKS)}
     assert into_page(text, tables) == text, "run dslgen list --into docs/catalogue.md"

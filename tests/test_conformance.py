@@ -27,11 +27,7 @@ from tests.conformance.table import checks, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECS = ROOT / "specs"
-ACTIVATIONS = {
-    a.name: a
-    for a in read_project([SPECS]).checked().activations
-    if a.references and a.unary
-}
+ACTIVATIONS = {a.name: a for a in read_project([SPECS]).checked().activations if a.references and a.unary}
 SCALES = (1.0, 0.75, 1.5)
 """Each parameter's default times these."""
 

@@ -28,12 +28,14 @@ from dsl.project import read_project
 
 SPECS = Path(__file__).resolve().parents[1] / "specs"
 ACTIVATIONS = {
-    a.name: a for a in read_project([SPECS]).checked().activations if a.references and not a.learned
+    a.name: a
+    for a in read_project([SPECS]).checked().activations
+    if a.references and not a.learned and a.dim is None
 }
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OPERATORS = {(op.name, op.variant_test_name): op for op in op_db}
 MODULES = {info.module_cls: info for info in module_db}
-NO_MODULE_INFO = {"hardsigmoid", "rrelu"}
+NO_MODULE_INFO = {"exponential", "hardsigmoid", "identity", "rrelu"}
 """What PyTorch has no ModuleInfo for."""
 
 REFUSED = {"hardtanh": {"min_val": 0, "max_val": 0}}
