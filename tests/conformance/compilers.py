@@ -76,8 +76,15 @@ def _compiled(subjects: Sequence[Subject], backend: Any = "inductor") -> Found:
     return found
 
 
+BATCH = 24
+"""Activations in one compilation with gradients: Dynamo fails on some fifty Functions in one graph."""
+
+
 def fused(subjects: Sequence[Subject]) -> Found:
-    return _compiled(subjects)
+    found: Found = {}
+    for start in range(0, len(subjects), BATCH):
+        found |= _compiled(subjects[start : start + BATCH])
+    return found
 
 
 @contextmanager
