@@ -110,8 +110,13 @@ def slopes_given(form: Expr) -> tuple[Expr, dict[str, Expr]]:
 
 
 def plain(root: Expr) -> Expr:
-    """An expression without the marks that say how it is differentiated."""
-    return rebuild(root, _plain)
+    """An expression without the marks that say how it is differentiated; itself where it has none.
+
+    >>> x = Symbol("x")
+    >>> plain(x + ZERO) is x + ZERO
+    True
+    """
+    return rebuild(root, _plain) if has_own_derivative(root) else root
 
 
 def _plain(node: Expr) -> Expr:
