@@ -303,6 +303,16 @@ def test_parameters_of_any_size_and_sign(text: str, values: list[str], largest: 
             assert math.isclose(got, float(expected), rel_tol=1e-10, abs_tol=1e-36), (value, at)
 
 
+@pytest.mark.parametrize("k", [0.7, -0.7, 0.001, 100.0])
+def test_a_limit_that_depends_on_the_sign_of_a_parameter(k: float) -> None:
+    (activation,) = activations("f(x; k = 1.0) = x * (exp(k*x) - exp(-k*x)) / (exp(k*x) + exp(-k*x) + 1)")
+    made = stages(activation)
+    assert isinstance(made, Stages)
+    for at in (-math.inf, -1e30, 1e30, math.inf):
+        gradient = evaluate(made.stabilised[1], {"k": k, "x": at}, narrow=True)
+        assert gradient == math.copysign(1.0, k * at)
+
+
 @pytest.mark.parametrize("at", [-60.0, -85.0, -95.0, -170.0])
 def test_a_root_of_a_tail_lives_longer_than_the_tail(at: float) -> None:
     exact = spec("sqrt(log(1 + exp(x)))")

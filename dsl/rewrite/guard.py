@@ -328,13 +328,22 @@ def _reaches(value: float, limit: float, negligible: float) -> bool:
 
 
 def _exactly(exact: Expr, values: Mapping[str, Fraction]) -> Any | None:
-    """`probe`, remembered: the same points are asked for again and again."""
+    """`probe`, remembered: the same points are asked for again and again. None where it knows no digits."""
     return _remembered(exact, tuple(values.items()))
 
 
 @lru_cache(maxsize=4096)
 def _remembered(exact: Expr, values: tuple[tuple[str, Fraction], ...]) -> Any | None:
-    return probe(exact, dict(values))
+    value = probe(exact, dict(values))
+    known = value is not None and (value.rel_accuracy_bits() > KNOWN_BITS or float(value.rad()) < NO_NUMBER)
+    return value if known else None
+
+
+KNOWN_BITS = 60
+"""So many bits are a value; far out a quotient of exponentials may be known to be finite and no more."""
+
+NO_NUMBER = 1e-90
+"""What is uncertain by no more is zero in float32, and compared as such."""
 
 
 def _settings(exact: Expr, x: Symbol) -> list[dict[str, Fraction]]:

@@ -8,7 +8,7 @@ parameter of any size and sign there is no such point, but the exponent itself t
 
 from __future__ import annotations
 
-from dsl.expr import ZERO, Apply, Expr, Symbol, call, is_op, postorder
+from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder
 from dsl.ops import where
 
 NOTHING = -1024
@@ -36,12 +36,19 @@ def vanish(root: Expr, input: str) -> Expr:
 
 def _zero_in_time(node: Expr, x: Expr) -> Expr:
     """A product of an exponential and something that grows, zero where the exponential is."""
-    factors = _factors(node)
+    factors = [_base(each) for each in _factors(node)]
     exponents = [each.args[0] for each in factors if is_op(each, *_EXPONENTIALS)]
     others = (each for each in factors if not is_op(each, *_EXPONENTIALS, "exp_low"))
     if not exponents or not any(_depends(each, x) for each in others):
         return node
     return where(call("lt", exponents[0], NOTHING), ZERO, node)
+
+
+def _base(factor: Expr) -> Expr:
+    """What a whole power is the power of: it is zero where its base is."""
+    if is_op(factor, "pow") and isinstance(factor.args[1], Number) and factor.args[1].value >= 1:
+        return factor.args[0]
+    return factor
 
 
 def annul(root: Expr, input: str) -> Expr:
