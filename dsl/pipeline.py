@@ -10,28 +10,32 @@ a stabilised form is not a stable derivative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from dsl.activation import Activation, known_defaults
 from dsl.derive import derivative
-from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute
+from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute, symbols
 from dsl.forms import evaluated, plain, trained
 from dsl.ops import where
 from dsl.program import Function, JointProgram, Output, Program, RowProgram, Training
+from dsl.rewrite.carry import carry_roundings
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
 from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_zero
 from dsl.rewrite.parameters import stable_in
 from dsl.rewrite.patch import patch_at_zero
+from dsl.rewrite.quantities import ways
+from dsl.rewrite.regroup import regroup
 from dsl.rewrite.roots import patch_elsewhere
 from dsl.rewrite.rules import RULES
 from dsl.rewrite.separate import separate
 from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.rewrite.tail import settle_tails
+from dsl.rewrite.trial import best
 from dsl.rows import RowStages, compile_rows
 from dsl.schedule import schedule
 
@@ -78,10 +82,8 @@ def compile_activation(activation: Activation) -> Stages:
     derived = derive(activation)
     value, gradient, curvature = simplify_all(derived)
     simplified = (value, gradient, curvature)
-    positive = positive_parameters(activation)
-    stable = [stabilise(root, activation.input, positive) for root in simplified]
-    fired = dict.fromkeys(rule for each in stable for rule in each.rules)
-    guarded = [_guard(activation, each.value, exact) for each, exact in zip(stable, simplified, strict=True)]
+    treat, fired = _treatment(freedom_of(activation))
+    guarded = [_guarded(activation, treat(exact, activation.input)) for exact in simplified]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)
     functions = [
@@ -106,13 +108,10 @@ def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]
     parameters = tuple(parameter.name for parameter in activation.parameters)
     chance = trained(activation.whole, (x, *parameters))
     draws = tuple(draw.name for draw in chance.draws)
-    positive = positive_parameters(activation)
-    fired: dict[str, None] = {}
+    treat, fired = _treatment(freedom_of(activation))
     functions = []
     for label, exact in zip(activation.labels, simplify_all(_derive(chance.root, x)), strict=True):
-        stable = stabilise(exact, x, positive)
-        fired.update(dict.fromkeys(stable.rules))
-        root = substitute(_guard(activation, stable.value, exact), chance.values)
+        root = substitute(_guarded(activation, treat(exact, x)), chance.values)
         functions.append(schedule(f"training_{label}", root, x, parameters, activation.names, draws))
     return Training(functions[0], functions[1], functions[2], chance.draws), fired
 
@@ -147,9 +146,7 @@ def compile_learned(activation: Activation) -> JointStages:
 
     @cache
     def treat(exact: Expr, known: frozenset[str]) -> Expr:
-        stable = stabilise(exact, activation.input, known)
-        fired.update(dict.fromkeys(stable.rules))
-        return _settle(stable.value, exact, activation.input, Freedom(known, usual))
+        return _best(exact, activation.input, Freedom(known, usual), fired)
 
     def stable(exact: Expr) -> Expr:
         return stable_in(exact, activation.input, positive, treat, own)
@@ -212,12 +209,28 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
 
     @cache
     def treat(root: Expr, input: str) -> Expr:
-        exact = simplify(lower(root))
-        stable = stabilise(exact, input, freedom.positive)
-        fired.update(dict.fromkeys(stable.rules))
-        return _settle(stable.value, exact, input, freedom)
+        return _best(simplify(lower(root)), input, freedom, fired)
 
     return treat, fired
+
+
+def _best(exact: Expr, input: str, freedom: Freedom, fired: dict[str, None]) -> Expr:
+    """An expression of one input and parameters, stable: as a whole, or written otherwise if it is not."""
+
+    def treat(root: Expr, name: str, positive: frozenset[str]) -> Expr:
+        stable = stabilise(simplify(root), name, positive)
+        fired.update(dict.fromkeys(stable.rules))
+        return _settle(stable.value, root, name, Freedom(positive, freedom.usual))
+
+    def others() -> Iterator[Expr]:
+        for way in ways(exact, input, freedom.positive, treat):
+            yield way
+            yield settle_ends(way, exact, input, freedom)
+
+    root = treat(exact, input, freedom.positive)
+    if len(symbols(exact)) == 1:
+        return root
+    return carry_roundings(best(root, others, exact, input, freedom))
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
@@ -225,6 +238,8 @@ def derive_joint(activation: Activation) -> tuple[Expr, ...]:
     derived: list[Expr] = []
     for output in activation.wholes:
         body = lower(evaluated(output))
+        if len(activation.inputs) == 1:
+            body = regroup(body, activation.input)
         first = [simplify(derivative(body, name)) for name in activation.variables]
         second = (derivative(first[a], activation.variables[b]) for a, b in activation.pairs)
         derived += map(plain, (body, *first, *second))
@@ -237,7 +252,7 @@ def derive(activation: Activation) -> Triple:
 
 
 def _derive(form: Expr, input: str) -> Triple:
-    body = lower(form)
+    body = regroup(lower(form), input)
     first = simplify(derivative(body, input))
     return plain(body), plain(first), plain(derivative(first, input))
 
@@ -265,11 +280,9 @@ def _positive(clause: Expr) -> set[str]:
     return {above.name} if limit is not None and (limit > 0 or (strict and limit == 0)) else set()
 
 
-def _guard(activation: Activation, root: Expr, exact: Expr) -> Expr:
-    """Limits at the infinities, NaN for NaN, and NaN outside the domain."""
-    settled = _settle(root, exact, activation.input, freedom_of(activation))
-    root = propagate_nan(settled, activation.input)
-    return _within_domain(activation, root)
+def _guarded(activation: Activation, root: Expr) -> Expr:
+    """NaN for NaN, and outside the domain."""
+    return _within_domain(activation, propagate_nan(root, activation.input))
 
 
 def _settle(root: Expr, exact: Expr, input: str, freedom: Freedom) -> Expr:

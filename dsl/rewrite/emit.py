@@ -338,15 +338,19 @@ class Speller:
         return call("min", self.magnitude, limit)
 
     def limit(self) -> int | None:
-        """The least power of two beyond which every decaying exponential of |x| is zero in every dtype."""
+        """The least power of two beyond which every decaying exponential of |x| is zero in every dtype.
+
+        None where that depends on a parameter.
+        """
         largest = 0
         for index, power in self.units.powers.items():
             gen = self.field.generators[index]
             if not gen.argument_decays:
                 continue
             farthest = reach(self.field, gen, power)
-            if farthest is not None:
-                largest = max(largest, farthest)
+            if farthest is None:
+                return None
+            largest = max(largest, farthest)
         return largest or None
 
     def erfc(self, gen: Generator, style: Style) -> Expr:

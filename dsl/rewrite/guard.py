@@ -66,9 +66,10 @@ def settle_ends(root: Expr, exact: Expr, input: str, freedom: Freedom = Freedom(
     x = Symbol(input)
     settings = _settings(exact, x)
     if len(symbols(exact)) > 1:
-        settings = _all_signs(exact, x, freedom)
+        settings = all_signs(exact, x, freedom)
         ended = vanish(root, input)
-        root = _least_wrong((root, ended, annul(ended, input)), exact, x, settings)
+        candidates = (root, ended, annul(ended, input))
+        root = _least_wrong(candidates, exact, x, [*settings, all_ones(exact, x)])
     settled, halved = _settle(root, exact, x, settings), rebuild(root, _halved_angle)
     if halved is root or not any(_overflows(settled, exact, x, s, v) for s in (1, -1) for v in settings):
         return settled
@@ -77,7 +78,7 @@ def settle_ends(root: Expr, exact: Expr, input: str, freedom: Freedom = Freedom(
 
 def _settle(root: Expr, exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]) -> Expr:
     for side in (1, -1):
-        limits = [_limit(exact, x, side, setting) for setting in settings]
+        limits = [limit_at(exact, x, side, setting) for setting in settings]
         if not _is_right(root, exact, x, side, limits, settings):
             held = _held(root, exact, x, side, limits, settings)
             far = None if held else _asymptote(root, exact, x, side)
@@ -135,7 +136,7 @@ def _is_right(
         for magnitude in PROBES:
             at = float(side * magnitude)
             got = _value(root, x, at, setting)
-            exact_value = _exactly(exact, {**setting, x.name: Fraction(at)})
+            exact_value = exactly(exact, {**setting, x.name: Fraction(at)})
             if exact_value is not None and _is_off(got, float(exact_value)):
                 return False
     return True
@@ -144,7 +145,7 @@ def _is_right(
 def _overflows(root: Expr, exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> bool:
     """Whether the program gives no number at the end of float32's range, although the function has one."""
     at = side * PROBES[-1]
-    value = _exactly(exact, {**setting, x.name: at})
+    value = exactly(exact, {**setting, x.name: at})
     return value is not None and not math.isfinite(_value(root, x, float(at), setting))
 
 
@@ -187,7 +188,7 @@ def _held(
     """The program of the input held where the function has its limit; a limit of 0 may be `negligible`."""
     for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR, 2**40):
         held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
-        reached = [_exactly(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
+        reached = [exactly(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
         if all(
             value is not None
             and limit is not None
@@ -327,7 +328,7 @@ def _reaches(value: float, limit: float, negligible: float) -> bool:
     return abs(value - limit) <= 2.0**-54 * abs(limit) if limit else abs(value) < negligible
 
 
-def _exactly(exact: Expr, values: Mapping[str, Fraction]) -> Any | None:
+def exactly(exact: Expr, values: Mapping[str, Fraction]) -> Any | None:
     """`probe`, remembered: the same points are asked for again and again. None where it knows no digits."""
     return _remembered(exact, tuple(values.items()))
 
@@ -364,7 +365,7 @@ SIGNS: tuple[Callable[[int], int], ...] = (
 SIZES = (Fraction(1), Fraction(1, 2000), Fraction(500))
 
 
-def _all_signs(exact: Expr, x: Symbol, freedom: Freedom) -> list[dict[str, Fraction]]:
+def all_signs(exact: Expr, x: Symbol, freedom: Freedom) -> list[dict[str, Fraction]]:
     """Values of parameters: the usual ones, and generic ones in every sign and of several sizes."""
     names = [name for name in symbols(exact) if name != x.name]
     generic = {name: Fraction(7 + 2 * i, 9) for i, name in enumerate(names)}
@@ -379,19 +380,24 @@ def _all_signs(exact: Expr, x: Symbol, freedom: Freedom) -> list[dict[str, Fract
     return found
 
 
+def all_ones(exact: Expr, x: Symbol) -> dict[str, Fraction]:
+    """One for each parameter, where differences such as 1 - a and a - b vanish."""
+    return {name: Fraction(1) for name in symbols(exact) if name != x.name}
+
+
 def _least_wrong(roots: Sequence[Expr], exact: Expr, x: Symbol, settings: list[dict[str, Fraction]]) -> Expr:
     """The first of the expressions that is right at most ends."""
 
     def wrong(root: Expr) -> int:
         ends = [
-            (side, setting, [_limit(exact, x, side, setting)]) for side in (1, -1) for setting in settings
+            (side, setting, [limit_at(exact, x, side, setting)]) for side in (1, -1) for setting in settings
         ]
         return sum(not _is_right(root, exact, x, side, limit, [setting]) for side, setting, limit in ends)
 
     return min(roots, key=wrong)
 
 
-def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
+def limit_at(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
     """The limit at an infinity, as far as exact values at growing points show it; None where they do not."""
     for far_out in (
         (2**60, 2**61, 2**400, 2**401),
@@ -399,7 +405,7 @@ def _limit(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> f
         (128, 181, 256, 512),
         (16, 23, 32, 64),
     ):
-        points = [_exactly(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
+        points = [exactly(exact, {**setting, x.name: Fraction(side * k)}) for k in far_out]
         if all(point is not None for point in points):
             break
     else:
