@@ -42,6 +42,9 @@ STRANGERS = [
     "f(x; a = 1.0) = x / sqrt(1 + a * a * x * x)",
     "f(x; a = 1.0) = sigmoid(x)**a",
     "f(x; a = 0.25) = log(exp(a * x) + exp(x))",
+    "f(x; a = 1.5, c = 0.3) = x * tanh(a * softplus(c * x))",
+    "f(x) = x * 2**x / (1 + 2**x)",
+    "f(x) = 1 / (1 + exp(-x))**(1/3)",
 ]
 """Written naively, and right with parameters small, large and negative."""
 

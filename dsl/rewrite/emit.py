@@ -340,18 +340,27 @@ class Speller:
     def limit(self) -> int | None:
         """The least power of two beyond which every decaying exponential of |x| is zero in every dtype.
 
-        None where that depends on a parameter.
+        None where that depends on a parameter, or where another exponential may grow with one.
         """
         largest = 0
         for index, power in self.units.powers.items():
             gen = self.field.generators[index]
             if not gen.argument_decays:
+                if self._has_parameter(gen):
+                    return None
                 continue
             farthest = reach(self.field, gen, power)
             if farthest is None:
                 return None
             largest = max(largest, farthest)
         return largest or None
+
+    def _has_parameter(self, gen: Generator) -> bool:
+        assert gen.argument is not None
+        kinds = {
+            self.field.generators[i].kind for key in terms(gen.argument.num) for i, p in enumerate(key) if p
+        }
+        return "symbol" in kinds
 
     def erfc(self, gen: Generator, style: Style) -> Expr:
         assert gen.argument is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import partial
 
-from dsl.expr import ONE, Apply, Expr, Symbol, call, is_op, postorder, rebuild, substitute, symbols
+from dsl.expr import ONE, Apply, Expr, Number, Symbol, call, is_op, postorder, rebuild, substitute, symbols
 from dsl.rewrite.probe import probe
 from dsl.rewrite.quantities import free_name, named, quantities
 from dsl.rewrite.separate import separate
@@ -39,15 +39,26 @@ def regroup(exact: Expr, input: str) -> Expr:
 
 
 def _as_exponential(node: Expr, input: str) -> Expr:
-    """A positive base to the power of a parameter as an exponential: of sigmoid(x) a logarithm is stable."""
-    if not is_op(node, "pow") or not symbols(node.args[1]) or input in symbols(node.args[1]):
+    """A power as an exponential, if it is of a number, or of what is positive to that of a parameter or root.
+
+    Of sigmoid(x) a logarithm is stable.
+    """
+    if not is_op(node, "pow"):
         return node
     base, power = node.args
+    if input not in symbols(base) and input in symbols(power) and not _is_negative(base):
+        return call("exp", power * call("log", base))
+    if input in symbols(power) or (isinstance(power, Number) and power.value.denominator in (1, 2)):
+        return node
     generic = {each: Fraction(7 + 2 * i, 9) for i, each in enumerate(symbols(base)) if each != input}
     values = [probe(base, {**generic, input: at}) for at in _EVERYWHERE]
     if input not in symbols(base) or not all(value is not None and value > 0 for value in values):
         return node
     return call("exp", power * call("log", base))
+
+
+def _is_negative(base: Expr) -> bool:
+    return isinstance(base, Number) and base.value <= 0
 
 
 _EVERYWHERE = tuple(Fraction(sign * at) for at in (0, 1, 10, 100, 10**4) for sign in (1, -1))
