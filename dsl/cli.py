@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import unified_diff
 from itertools import starmap
 from pathlib import Path
@@ -40,8 +41,13 @@ _ERROR_FORMAT = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dslgen", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Activation functions as formulas: stable Triton kernels and torch modules from a spec."""
+    from dsl.memory import remembering
+
+    with suppress(ConfigError):  # which a command that needs the configuration raises again
+        context.with_resource(remembering(_config().memory))
 
 
 @cli.command()
@@ -192,12 +198,12 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl.certificate import summary, table
     from dsl.progress import Progress
 
-    activations = _without_learned(
-        _elementwise(_project(paths).checked().activations, "certified"), "certified"
-    )
+    project = _project(paths).checked()
+    activations = _without_learned(_elementwise(project.activations, "certified"), "certified")
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
+    is_found = _remember(project.activations, whole=not paths, check=check)
     missing = [job for job in wanted if not assess.is_current(job, lock.held, samples or 0)]
     if not check:
         steps = assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs)
@@ -218,8 +224,24 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     findings = assess.findings(current, activations)
     for line in findings:
         click.echo(line, err=True)
-    if findings or (check and missing):
+    if not is_found:
+        click.echo(f"{config.memory}: not what the stabiliser finds now; run: dslgen certify", err=True)
+    if findings or (check and (missing or not is_found)):
         sys.exit(1)
+
+
+def _remember(activations: Sequence[Activation], whole: bool, check: bool) -> bool:
+    """Keep what the stabiliser finds, for builds to come; only say whether it is kept, for a `check`."""
+    from dsl.memory import current
+    from dsl.pipeline import stages
+
+    for activation in activations:
+        stages(activation)
+    memory = current()
+    if memory is None or check:
+        return memory is None or memory.is_current
+    memory.write(whole)
+    return True
 
 
 PRINTS = ("text", "latex", "html")

@@ -28,6 +28,11 @@ class Config:
     lock: Path = Path("certificates.json")
     frameworks: Path | None = None
 
+    @property
+    def memory(self) -> Path:
+        """The file of what the stabiliser found, beside the certificates."""
+        return self.lock.with_name("stabilised.json")
+
 
 def load(start: Path) -> Config:
     """The configuration that holds in a directory: the nearest pyproject.toml's, otherwise the defaults."""

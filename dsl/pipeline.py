@@ -18,6 +18,7 @@ from dsl.activation import Activation, known_defaults
 from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute, symbols
 from dsl.forms import evaluated, plain, trained
+from dsl.memory import Found, recalled
 from dsl.ops import where
 from dsl.program import Function, JointProgram, Output, Program, RowProgram, Training
 from dsl.rewrite.carry import carry_roundings
@@ -140,9 +141,13 @@ def compile_learned(activation: Activation) -> JointStages:
 
     @cache
     def own(exact: Expr, name: str) -> Expr:
-        stable = stabilise(exact, name, positive)
-        fired.update(dict.fromkeys(stable.rules))
-        return stable.value
+        def search() -> Found:
+            stable = stabilise(exact, name, positive)
+            return Found(stable.value, stable.rules)
+
+        found = recalled(("own", name, sorted(positive)), exact, search)
+        fired.update(dict.fromkeys(found.rules))
+        return found.value
 
     @cache
     def treat(exact: Expr, known: frozenset[str]) -> Expr:
@@ -215,7 +220,19 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
 
 
 def _best(exact: Expr, input: str, freedom: Freedom, fired: dict[str, None]) -> Expr:
-    """An expression of one input and parameters, stable: as a whole, or written otherwise if it is not."""
+    """An expression of one input and parameters, stable; `fired` then holds the rules that were used."""
+    found = recalled(
+        ("best", input, sorted(freedom.positive), freedom.usual),
+        exact,
+        lambda: _search(exact, input, freedom),
+    )
+    fired.update(dict.fromkeys(found.rules))
+    return found.value
+
+
+def _search(exact: Expr, input: str, freedom: Freedom) -> Found:
+    """The expression stabilised as a whole, or written otherwise if that is not right everywhere."""
+    fired: dict[str, None] = {}
 
     def treat(root: Expr, name: str, positive: frozenset[str]) -> Expr:
         stable = stabilise(simplify(root), name, positive)
@@ -228,9 +245,11 @@ def _best(exact: Expr, input: str, freedom: Freedom, fired: dict[str, None]) -> 
             yield settle_ends(way, exact, input, freedom)
 
     root = treat(exact, input, freedom.positive)
+    rules = tuple(fired)
     if len(symbols(exact)) == 1:
-        return root
-    return carry_roundings(best(root, others, exact, input, freedom))
+        return Found(root, rules)
+    chosen = best(root, others, exact, input, freedom)
+    return Found(carry_roundings(chosen), rules if chosen is root else tuple(fired))
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:
