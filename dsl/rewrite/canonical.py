@@ -177,13 +177,16 @@ class Canonical:
             total = total + Rational(from_terms(part), constant(1)) * gen.argument**half
         return total
 
-    def exponential(self, value: Rational) -> Rational:
-        """exp of a quotient: a power of an exponential generator, times what logarithms inside undo."""
+    def exponential(self, value: Rational, decays: bool = False) -> Rational:
+        """exp of a quotient: a power of an exponential generator, times what logarithms inside undo.
+
+        An exponent that surely `decays` is one whose sign need not be found, and that is left whole.
+        """
         value, factor = self._undo_logarithms(value)
         if value.is_zero:
             return factor
         value = self.measured(value)
-        value, factor = self._split_constant(value, factor)
+        value, factor = (value, factor) if decays else self._split_constant(value, factor)
         number = value.as_number()
         if number is not None:
             node = Apply("exp", Number(number))
@@ -193,7 +196,7 @@ class Canonical:
             ratio = (value / gen.argument).as_number()
             if ratio is not None and (ratio * UNIT).denominator == 1 and abs(ratio) <= MAX_POWER:
                 return factor * self._exp_power(gen, int(ratio * UNIT))
-        sign = self.field.surely(value, weak=True)
+        sign = -1 if decays else self.field.surely(value, weak=True)
         if sign is None:
             bounded, rest = self._bounded_part(value)
             if not bounded.is_zero and not rest.is_zero:
@@ -303,13 +306,14 @@ class Canonical:
         """erf(u) = 1 - erfc(u) for u > 0; odd."""
         if self._is_fixed(value):
             return self._of_constant("erf", value)
+        exponent = -self.reduce(value * value)  # in terms of the input, so that it is rounded only once
         value = self.measured(value)
         sign = self.field.surely(value)
         if sign is None:
             self.undetermined.append(value)
             return None
         size = value if sign == 1 else -value
-        gaussian = self.exponential(-self.reduce(size * size))  # erfc(v) = exp(-v*v) * erfcx(v)
+        gaussian = self.exponential(exponent, decays=True)  # erfc(v) = exp(-v*v) * erfcx(v)
         gen = self.field.generator(
             ("erfc", size.key), lambda i: Generator(i, "erfc", True, None, size, partner=gaussian)
         )
