@@ -318,7 +318,8 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     """Draw a definition, its two derivatives, and the errors of ours, PyTorch's and the typed formula.
 
     SPEC is a file with one definition, FILE:NAME, or the name of a definition in the configured specs.
-    Parameters are at their defaults.
+    Parameters are at their defaults. Of several inputs or outputs, and of rows, exact values along the first
+    input are drawn.
     """
     if out.suffix not in PICTURES:
         raise click.UsageError(f"--out: a file that ends in {' or '.join(PICTURES)}")
@@ -329,22 +330,17 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     if others:
         names = ", ".join(each.name for each in (activation, *others))
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
-    if not activation.unary:
-        raise click.UsageError(
-            f"'{activation.name}' is no elementwise function of one input: there is no curve"
-        )
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
-    from dsl.activation import as_numbers
-    from dsl.curves import CurveError, panels
+    from dsl.curves import CurveError
     from dsl.files import write_atomic
-    from dsl.plot import describe, draw
+    from dsl.plot import pictures
 
     try:
-        found = panels(as_numbers(activation), low, high, dtype)
+        (drawn,) = pictures(activation, low, high, dtype, [out.suffix[1:]])
     except CurveError as error:
         raise click.ClickException(str(error)) from None
-    write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
+    write_atomic(out, drawn)
     click.echo(f"wrote {out}")
 
 

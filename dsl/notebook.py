@@ -70,18 +70,13 @@ def bind(activation: Activation, values: Mapping[str, float]) -> Activation:
 def picture(activation: Activation, low: float, high: float, dtype: str) -> Picture:
     """An activation's picture, parameters at their defaults, for low <= x <= high.
 
-    Raises `ToolsMissing` without matplotlib and numpy, `dsl.curves.CurveError` for what has no curve.
+    Raises `ToolsMissing` without matplotlib and numpy, `dsl.curves.CurveError` for a parameter
+    without a default.
     """
     _need("matplotlib", "plot")
-    from dsl.curves import CurveError, panels
-    from dsl.plot import describe, draw
+    from dsl.plot import pictures
 
-    if activation.joint or activation.dim is not None:
-        what = "has several inputs" if activation.joint else "is a function of rows"
-        raise CurveError(f"'{activation.name}' {what}, and therefore no curve")
-    found = panels(activation, low, high, dtype)
-    svg, png = (draw(*describe(activation, dtype), found, kind) for kind in ("svg", "png"))
-    return Picture(svg, png)
+    return Picture(*pictures(activation, low, high, dtype, ("svg", "png")))
 
 
 def known(activation: Activation) -> Certificate | None:
