@@ -247,10 +247,10 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
     _need("numpy", extra="certify")
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
+    from dsl.explain import explain_model
 
-    chosen = _select(spec)
-    if form == "text":
-        chosen = _of_one_input(chosen, "explained (--format html tells what there is)", rows=True)
+    models = _selected_models(spec)
+    chosen = () if models and not spec.endswith(".act") else _select(spec)
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -264,11 +264,12 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
     held = read_lock(_config().lock)
     known = [(each, held.get(each.name), cost.get(each.name, "")) for each in chosen]
     if form == "text":
-        click.echo("\n\n\n".join(starmap(tell, known)))
+        click.echo("\n\n\n".join([*starmap(tell, known), *map(explain_model, models)]))
         return
-    from dsl.derivation import title, whole
+    from dsl.derivation import of_model, title, whole
 
     sections = [(title(each[0]), whole(*each)) for each in known]
+    sections += [(title(each), of_model(each)) for each in models]
     if form == "latex":
         from dsl.paper import document
 
@@ -370,7 +371,8 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
     config = _config()
     if counts is not None and not counts.is_file():
         raise click.UsageError(f"--counts: no file {counts}")
-    activations = _project(paths).checked().activations
+    project = _project(paths).checked()
+    activations = project.activations
     making.refuse_foreign(out)
     rows = making.read_counts(counts or COUNTS)
     specs = paths or config.specs
@@ -380,10 +382,10 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
     elsewhere = {each.name: each.frameworks for each in listed}
     with Progress() as progress:
         shown = making.entries(
-            specs, activations, held, rows, elsewhere, config.out.name, jobs, progress.show
+            specs, activations, project.models, held, rows, elsewhere, config.out.name, jobs, progress.show
         )
     making.write(making.site(shown), out)
-    click.echo(f"wrote {out / 'index.html'}, with {len(shown)} functions")
+    click.echo(f"wrote {out / 'index.html'}, with {len(shown)} definitions")
     warnings = [line for each in shown for line in each.warnings]
     if warnings:
         _finish("\n".join(warnings))
@@ -807,9 +809,6 @@ def list_(paths: tuple[Path, ...], style: str, page: Path | None, error_format: 
     found += map(catalogue.model_entry, project.models)
     if page is None:
         click.echo(catalogue.FORMATS[style](found))
-        if style == "text":
-            for model in project.models:
-                click.echo(f"model {model.signature}  {model.formula}")
         return
     tables = {"list": catalogue.as_markdown(found), "names": catalogue.frameworks_as_markdown(frameworks)}
     try:
@@ -864,6 +863,14 @@ def _model(spec: str) -> Model | None:
     return next((each for each in models if each.name == name), None)
 
 
+def _selected_models(spec: str) -> Sequence[Model]:
+    """The models of a file, or the one of that name."""
+    if Path(spec).exists() or spec.endswith(".act"):
+        return _project((Path(spec),)).checked().models
+    model = _model(spec)
+    return () if model is None else (model,)
+
+
 def _select(spec: str) -> Sequence[Activation]:
     path, colon, name = spec.rpartition(":")
     if Path(spec).exists() or spec.endswith(".act"):
@@ -876,6 +883,11 @@ def _named(project: Project, name: str) -> Sequence[Activation]:
     found = [each for each in project.activations if name in (each.name, *each.aliases)]
     if found:
         return found
+    for model in project.models:
+        if model.name == name:
+            parts = ", ".join(each.name for each in model.activations)
+            hint = f"; its activations are {parts}" if parts else ""
+            raise click.UsageError(f"'{name}' is a model, and this is for activations{hint}")
     project.checked()
     from dsl.errors import did_you_mean
 

@@ -75,8 +75,8 @@ _Member = tuple[str, Expr, Mapping[str, Fraction]]
 def _gates_or_outputs(activation: Activation) -> tuple[str, list[_Member]]:
     first, *others = activation.inputs
     if not others:
-        members = [(f"output {n}", root, {}) for n, root in enumerate(activation.outputs, 1)]
-        return f"along {first}, of all outputs", list(members)
+        outputs = enumerate(activation.outputs, 1)
+        return f"along {first}, of all outputs", [(f"output {n}", root, {}) for n, root in outputs]
     second, *rest = others
     note = f"along {first}, for some values of {second}"
     note += f", {' and '.join(rest)} at 1" if rest else ""

@@ -70,7 +70,7 @@ def site(project: Path) -> Path:
         command, cwd=project, env=environment(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "wrote site/index.html, with 3 functions\n"
+    assert done.stdout == "wrote site/index.html, with 3 definitions\n"
     return project / "site"
 
 
@@ -357,10 +357,10 @@ def test_the_gallery_in_a_browser(site: Path, page: Page) -> None:
     assert page.run(shown) == ["scaled", "gated", "bare"]
     page.press("/")
     page.type("someone 2020")
-    page.until("document.querySelector('#count').textContent === '1 of 3 functions'")
+    page.until("document.querySelector('#count').textContent === '1 of 3 definitions'")
     assert page.run(shown) == ["scaled"]
     page.run("document.querySelector('#clear').click()")
-    page.until("document.querySelector('#count').textContent === '3 functions'")
+    page.until("document.querySelector('#count').textContent === '3 definitions'")
     assert page.run("document.querySelector('#q').value") == ""
     page.run("document.querySelector('[value=\"several inputs\"]').click()")
     assert page.run(shown) == ["gated"]
