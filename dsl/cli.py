@@ -38,6 +38,12 @@ _ERROR_FORMAT = click.option(
 )
 
 
+_CHECK = click.option(
+    "--check", is_flag=True, help="Write nothing; name the files that would change, exit with 1."
+)
+_DIFF = click.option("--diff", is_flag=True, help="Write nothing; print what would change, exit with 1.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dslgen", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -47,17 +53,20 @@ def cli() -> None:
 @cli.command()
 @_PATHS
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Directory of the generated package.")
-@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
+@_CHECK
+@_DIFF
 @click.option("--watch", is_flag=True, help="Build again whenever a spec changes, until Ctrl-C.")
 @_ERROR_FORMAT
-def build(paths: tuple[Path, ...], out: Path | None, check: bool, watch: bool, error_format: str) -> None:
+def build(
+    paths: tuple[Path, ...], out: Path | None, check: bool, diff: bool, watch: bool, error_format: str
+) -> None:
     """Make the generated package from specs (files or directories)."""
-    if check and watch:
-        raise click.UsageError("--check or --watch, not both")
+    if watch and (check or diff):
+        raise click.UsageError("--watch, or --check and --diff, not both")
     if watch:
         _watch(paths, out, error_format)
         return
-    _build(paths, out, check)
+    _build(paths, out, check, diff)
 
 
 def _watch(paths: tuple[Path, ...], out: Path | None, error_format: str) -> None:
@@ -77,26 +86,31 @@ def _watch(paths: tuple[Path, ...], out: Path | None, error_format: str) -> None
 
     try:
         for _ in changes(watched):
-            _guarded(lambda: _build(paths, out, check=False), error_format)
+            _guarded(lambda: _build(paths, out), error_format)
             click.echo("watching for changes; Ctrl-C ends", err=True)
     except KeyboardInterrupt:
         click.echo(err=True)
 
 
-def _build(paths: tuple[Path, ...], out: Path | None, check: bool) -> None:
+def _build(paths: tuple[Path, ...], out: Path | None, check: bool = False, diff: bool = False) -> None:
     from dsl import build as builder
 
     config = _config()
     specs, target = paths or config.specs, out or config.out
-    if not check:
+    if not (check or diff):
         _report(target, builder.build(specs, target, config.specs, config.lock))
         return
-    pending = builder.plan(specs, target, config.specs, config.lock).changes
-    for change in pending:
-        click.echo(change.diff(), nl=False)
-    if pending:
-        mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
-        _finish(f"{target}: {_files(len(pending))} out of date; run: {join(mend)}")
+    pending = builder.plan(specs, target, config.specs, config.lock)
+    mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
+    _finish_if_stale(target, pending, diff, mend)
+
+
+def _finish_if_stale(target: Path, pending: Plan, diff: bool, mend: Sequence[str]) -> None:
+    """Where files would change, name them or print how, say what would do it, and exit with 1."""
+    for change in pending.changes:
+        click.echo(change.diff() if diff else change.summary(), nl=not diff)
+    if pending.changes:
+        _finish(f"{target}: {_files(len(pending.changes))} out of date; run: {join(mend)}")
 
 
 @cli.command()
@@ -147,10 +161,17 @@ STYLES = ("hf-kernel", "modelnew")
 @click.option("--style", required=True, type=click.Choice(STYLES), help="What to write.")
 @click.option("--only", "names", multiple=True, help="Write this definition and not all; repeatable.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to write to.")
-@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
+@_CHECK
+@_DIFF
 @_ERROR_FORMAT
 def emit(
-    paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, check: bool, error_format: str
+    paths: tuple[Path, ...],
+    style: str,
+    names: tuple[str, ...],
+    out: Path,
+    check: bool,
+    diff: bool,
+    error_format: str,
 ) -> None:
     """Write definitions in a form that other tools load.
 
@@ -169,15 +190,13 @@ def emit(
         checked = project.checked()
         subjects = [*checked.activations, *checked.models]
     done = emitter.plan(subjects, style, out, read_lock(_config().lock))
-    if not check:
+    if not (check or diff):
         done.apply()
         _report(out, done)
         return
-    for change in done.changes:
-        click.echo(change.diff(), nl=False)
-    if done.changes:
-        mend = join(["dslgen", *(each for each in sys.argv[1:] if each != "--check")])
-        _finish(f"{out}: {_files(len(done.changes))} out of date; run: {mend}")
+    given = [part for name in names for part in ("--only", name)]
+    mend = ["dslgen", "emit", *map(str, paths), "--style", style, *given, "-o", str(out)]
+    _finish_if_stale(out, done, diff, mend)
 
 
 @cli.command()
@@ -677,8 +696,8 @@ def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
 
 @cli.command()
 @_PATHS
-@click.option("--check", is_flag=True, help="Write nothing; name the files that would change, exit with 1.")
-@click.option("--diff", is_flag=True, help="Write nothing; print what would change, exit with 1.")
+@_CHECK
+@_DIFF
 @_ERROR_FORMAT
 def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> None:
     """Format specs in place."""

@@ -125,12 +125,24 @@ def test_show_finds_definitions(project: Path, capsys: Capture) -> None:
 def test_build_and_its_check(project: Path, capsys: Capture) -> None:
     code, out, err = run(capsys, "build", "--check", "-o", "out dir")
     assert code == 1
-    assert "+++ out dir/silu.py" in out
+    assert "would create out dir/silu.py\n" in out
+    assert "+++" not in out
     assert err.endswith("run: dslgen build -o 'out dir'\n")
     assert not (project / "out dir").exists()
-    written = f"{3 + len(SUPPORT)} written, 0 unchanged, 0 removed"  # and the package
-    assert run(capsys, "build", "-o", "out dir") == (0, f"out dir: {written}\n", "")
+    report = f"{3 + len(SUPPORT)} written, 0 unchanged, 0 removed"  # and the package
+    assert run(capsys, "build", "-o", "out dir") == (0, f"out dir: {report}\n", "")
     assert run(capsys, "build", "--check", "-o", "out dir") == (0, "", "")
+    written = (project / "out dir/silu.py").read_text()
+    (project / "out dir/silu.py").write_text(written + "# edited\n")
+    code, out, err = run(capsys, "build", "--check", "-o", "out dir")
+    assert (code, out) == (1, "would change out dir/silu.py\n")
+    for options in (["--diff"], ["--check", "--diff"]):
+        code, out, err = run(capsys, "build", *options, "-o", "out dir")
+        assert code == 1
+        assert "+++ out dir/silu.py" in out
+        assert "\n-# edited\n" in out
+        assert err == "out dir: 1 file out of date; run: dslgen build -o 'out dir'\n"
+    assert run(capsys, "build", "--diff", "--watch")[0] == 2
     (project / "out dir/silu.py").write_text("mine\n")
     code, _, err = run(capsys, "build", "-o", "out dir")
     assert code == 2
