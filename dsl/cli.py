@@ -14,7 +14,7 @@ from difflib import unified_diff
 from itertools import starmap
 from pathlib import Path
 from shlex import join, quote
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from dsl.activation import Activation
     from dsl.build import Plan
     from dsl.config import Config
+    from dsl.expr import Expr
     from dsl.model import Model
+    from dsl.pipeline import JointStages, Stages
     from dsl.project import Project
+    from dsl.rows import RowStages
+
+    Made = Stages | JointStages | RowStages
+    """What every stage of the compiler made of an activation."""
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -748,13 +754,13 @@ def lsp(stdio: bool) -> None:
     serve()
 
 
-STAGES: dict[str, Callable[[Activation], str]] = {
-    "parse": lambda activation: _show_parsed(activation),
-    "derive": lambda activation: _show_stage(activation, "derived"),
-    "simplify": lambda activation: _show_stage(activation, "simplified"),
-    "stabilise": lambda activation: _show_stage(activation, "stabilised"),
-    "schedule": lambda activation: _show_program(activation),
-    "target": lambda activation: _show_source(activation),
+STAGES: dict[str, Callable[[Activation, Made], str]] = {
+    "parse": lambda activation, made: _show_parsed(activation),
+    "derive": lambda activation, made: _show_stage(activation, made.derived),
+    "simplify": lambda activation, made: _show_stage(activation, made.simplified),
+    "stabilise": lambda activation, made: _show_stage(activation, made.stabilised),
+    "schedule": lambda activation, made: _show_program(made),
+    "target": lambda activation, made: _show_source(activation, made),
 }
 """The stages of the pipeline, in order, and how each is printed."""
 
@@ -779,12 +785,22 @@ def show(spec: str, stage: str, form: str, error_format: str) -> None:
         click.echo(model_output(model).make().rstrip("\n"))
         return
     chosen = _select(spec)
+    if stage == "parse":  # which needs no compiler, and shall be quick
+        chosen_and_made: list[tuple[Activation, Any]] = [(each, None) for each in chosen]
+    else:
+        from dsl.pipeline import stages
+
+        chosen_and_made = [(each, stages(each)) for each in chosen]
     if form == "text":
-        click.echo("\n\n".join(STAGES[stage](activation) for activation in chosen))
+        click.echo("\n\n".join(STAGES[stage](*each) for each in chosen_and_made))
         return
     from dsl.derivation import parts_of_stage
 
-    parts = [part for each in chosen for part in parts_of_stage(each, stage, STAGES[stage](each))]
+    parts = [
+        part
+        for each, made in chosen_and_made
+        for part in parts_of_stage(each, stage, STAGES[stage](each, made), made)
+    ]
     if form == "latex":
         from dsl.paper import fragment
 
@@ -842,20 +858,18 @@ def _show_parsed(activation: Activation) -> str:
     return show_activation(activation)
 
 
-def _show_stage(activation: Activation, stage: str) -> str:
-    from dsl.pipeline import stages
+def _show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
     from dsl.show import show_row_names, show_stage
 
-    text = show_stage(activation, getattr(stages(activation), stage))
+    text = show_stage(activation, roots)
     return show_row_names(text) if activation.dim is not None else text
 
 
-def _show_program(activation: Activation) -> str:
-    from dsl.pipeline import stages
+def _show_program(made: Made) -> str:
     from dsl.program import RowProgram
     from dsl.show import show_function, show_passes, show_row_names
 
-    program = stages(activation).program
+    program = made.program
     rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
     functions = [*map(show_function, program.functions)]
     if isinstance(program, RowProgram):
@@ -866,11 +880,11 @@ def _show_program(activation: Activation) -> str:
     return "\n\n".join([*functions, *(["\n".join(rules)] if rules else [])])
 
 
-def _show_source(activation: Activation) -> str:
+def _show_source(activation: Activation, made: Made) -> str:
     from dsl.build import source
     from dsl.certificate import read_lock
 
-    return source(activation, read_lock(_config().lock).get(activation.name)).rstrip("\n")
+    return source(activation, read_lock(_config().lock).get(activation.name), made.program).rstrip("\n")
 
 
 def _model(spec: str) -> Model | None:

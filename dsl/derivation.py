@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from dsl import certificate as certificates
 from dsl import equations
@@ -201,22 +202,25 @@ def title(subject: Activation | Model) -> str:
     return f"{subject.name}: from formula to kernel"
 
 
-def parts_of_stage(activation: Activation, stage: str, text: str) -> Sequence[Part]:
-    """What `dslgen show` prints of a stage, as a part; `text` is what it prints as text."""
+def parts_of_stage(activation: Activation, stage: str, text: str, made: Any) -> Sequence[Part]:
+    """What `dslgen show` prints of a stage, as a part; `text` is what it prints as text.
+
+    `made` is what the stages made, which is not looked at after `parse`.
+    """
     make = _STAGES.get(stage)
     language = "python" if stage == "target" else "act"
-    found = () if make is None else make(activation)
+    found = () if make is None else make(activation, made)
     return [Part(f"{activation.name} after {stage}", equations=found, code=text, language=language)]
 
 
-def _stage(name: str) -> Callable[[Activation], tuple[Equations, ...]]:
-    return lambda activation: equations.stage(activation, getattr(stages(activation), name))
+def _stage(name: str) -> Callable[[Activation, Any], tuple[Equations, ...]]:
+    return lambda activation, made: equations.stage(activation, getattr(made, name))
 
 
-_STAGES: dict[str, Callable[[Activation], tuple[Equations, ...]]] = {
-    "parse": lambda activation: (equations.written(activation),),
+_STAGES: dict[str, Callable[[Activation, Any], tuple[Equations, ...]]] = {
+    "parse": lambda activation, made: (equations.written(activation),),
     "derive": _stage("derived"),
     "simplify": _stage("simplified"),
     "stabilise": _stage("stabilised"),
-    "schedule": lambda activation: equations.program(activation, stages(activation).program.functions),
+    "schedule": lambda activation, made: equations.program(activation, made.program.functions),
 }
