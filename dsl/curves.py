@@ -170,13 +170,29 @@ def ceiling(panels: Sequence[Panel]) -> float:
 
 
 def has_pole(values: Array) -> bool:
-    """Whether the greatest value stands far above those beside it, as no smooth peak does."""
+    """Whether the greatest value stands far above those beside it, as no peak does.
+
+    Beside 1/x**p, sampled at equal distances, the greatest is 3**p times the next one outwards, or more. What
+    p is, is seen further out; a narrow peak that falls like a power is flatter at its top than a pole is.
+
+    >>> x = np.linspace(-10, 10, 2000)
+    >>> has_pole(1 / x), has_pole(1 / (1 + 25 * abs(x)) ** 2)
+    (True, False)
+    """
     sizes = np.abs(values)
     top = int(np.argmax(np.where(np.isfinite(sizes), sizes, -1.0)))
-    beside = [
-        size for size in (*sizes[max(top - 1, 0) : top], *sizes[top + 1 : top + 2]) if np.isfinite(size)
-    ]
-    return bool(beside) and bool(sizes[top] > 1.5 * min(beside))
+    sides = [side for side in (sizes[:top][::-1], sizes[top + 1 :]) if len(side) and np.isfinite(side[0])]
+    if not sides:
+        return False
+    side = min(sides, key=lambda each: float(each[0]))
+    return bool(sizes[top] > max(1.5, 0.7 * 3 ** _fall(side)) * side[0])
+
+
+def _fall(side: Array) -> float:
+    """The power of the distance that values fall with, by two of them some way out; 0 if none is seen."""
+    if len(side) < 16 or not (np.isfinite(side[[7, 15]]).all() and side[7] > side[15] > 0):
+        return 0.0
+    return float(np.log2(side[7] / side[15]))
 
 
 def without_pole(values: Array) -> tuple[Array, tuple[float, float]]:

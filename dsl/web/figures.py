@@ -69,6 +69,8 @@ def figures(
     given = f" With {show_parameters(values)}." if values else ""
     if has_family(activation):
         return _family(activation, given, ends)
+    if activation.own_derivative:
+        given += " It has a derivative of its own, which autograd of the formula does not give."
     if activation.random:
         given += " In evaluation, where nothing is drawn."
     found = panels(activation, *ends, "float32", points, errors, made)
