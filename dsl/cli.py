@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
-from itertools import starmap
+from itertools import product, starmap
 from pathlib import Path
 from shlex import join, quote
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +21,7 @@ import click
 from dsl import __version__
 from dsl.config import ConfigError
 from dsl.errors import SpecError, SpecErrors
+from dsl.usage import Commands
 
 if TYPE_CHECKING:
     from dsl.activation import Activation
@@ -50,7 +51,7 @@ _CHECK = click.option(
 _DIFF = click.option("--diff", is_flag=True, help="Write nothing; print what would change, exit with 1.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dslgen", message="%(prog)s %(version)s")
 def cli() -> None:
     """Activation functions as formulas: stable Triton kernels and torch modules from a spec."""
@@ -66,7 +67,11 @@ def cli() -> None:
 def build(
     paths: tuple[Path, ...], out: Path | None, check: bool, diff: bool, watch: bool, error_format: str
 ) -> None:
-    """Make the generated package from specs (files or directories)."""
+    """Make the generated package from specs, which are files or directories.
+
+    Without PATHS, of the specs that [tool.dslgen] in pyproject.toml names. Files that are up to date stay as
+    they are.
+    """
     if watch and (check or diff):
         raise click.UsageError("--watch, or --check and --diff, not both")
     if watch:
@@ -212,7 +217,11 @@ def emit(
 @click.option("--check", is_flag=True, help="Measure nothing; exit with 1 if the lock is stale.")
 @_ERROR_FORMAT
 def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool, error_format: str) -> None:
-    """Measure what the lock file does not hold, at the parameters' defaults, and hold all to the bounds."""
+    """Measure errors against exact values where the lock file has none, and hold all to the bounds.
+
+    At every 16-bit input, and at samples of the other types; parameters at their defaults and near them. The
+    lock file is certificates.json, unless [tool.dslgen] says otherwise. Ctrl-C keeps what is done.
+    """
     from dsl import assess
     from dsl.certificate import summary, table
     from dsl.progress import Progress
@@ -262,7 +271,8 @@ _FORMAT = click.option(
 def explain(spec: str, target: str | None, form: str, error_format: str) -> None:
     """Tell how a definition became what it is: what was naive, where it failed, what mended it.
 
-    SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
+    SPEC is a file, FILE:NAME, the name of a definition or a model in the configured specs, or the code of
+    an error.
     With --target, which takes torch and Triton but no GPU, what that costs in instructions, too.
     As LaTeX, it is a document; as HTML, a page in one file.
     """
@@ -338,7 +348,9 @@ PICTURES = (".png", ".svg")
 @click.argument("spec")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png or .svg file.")
 @click.option("--range", "ends", type=(float, float), default=(-10, 10), show_default=True, help="Ends of x.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the tensors."
+)
 @_ERROR_FORMAT
 def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_format: str) -> None:
     """Draw a definition, its two derivatives, and the errors of ours, PyTorch's and the typed formula.
@@ -436,7 +448,7 @@ def playground(port: int, opens: bool) -> None:
             click.launch(url)
 
     try:
-        run(_config().specs, port, ready)
+        run([path for path in _config().specs if path.exists()], port, ready)
     except KeyboardInterrupt:
         click.echo(err=True)
     except OSError as error:
@@ -446,7 +458,9 @@ def playground(port: int, opens: bool) -> None:
 @cli.command()
 @_PATHS
 @click.option("--device", help="Where to measure; otherwise this machine's GPU.")
-@click.option("--dtypes", default="float32,bfloat16,float16", show_default=True)
+@click.option(
+    "--dtypes", default="float32,bfloat16,float16", show_default=True, help="Types, with commas between."
+)
 @click.option("--elements", type=click.IntRange(1), help="Size of the tensors; otherwise 130,056,192.")
 @click.option("--sweep", default="", metavar="NAME,...", help="Measure these at every size and offset, too.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures to this file.")
@@ -502,7 +516,7 @@ def bench(
 @click.option(
     "--target", default="sm_90", show_default=True, help="sm_80, gfx942, h200, rtx-4090 and the like."
 )
-@click.option("--dtypes", default="float32,bfloat16", show_default=True)
+@click.option("--dtypes", default="float32,bfloat16", show_default=True, help="Types, with commas between.")
 @click.option("--write", type=click.Path(path_type=Path), help="Write the counts to this file, as JSON.")
 @click.option(
     "--check", type=click.Path(path_type=Path), help="Hold them to this file; exit with 1 if they differ."
@@ -559,7 +573,9 @@ def inspect(
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--shape", default="4096,393216", show_default=True, help="The input's shape.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the tensors."
+)
 @click.option("--gradient", is_flag=True, help="Profile the backward pass, too.")
 @click.option("--arguments", default="", help="What a model is made with: 64,128,3.")
 @click.option(
@@ -629,8 +645,14 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 @cli.command()
 @click.argument("names", nargs=-1, required=True)
-@click.option("--dtypes", default="float32,bfloat16", show_default=True)
-@click.option("--elements", type=click.IntRange(1), default=64 * 128 * 126 * 126, show_default=True)
+@click.option("--dtypes", default="float32,bfloat16", show_default=True, help="Types, with commas between.")
+@click.option(
+    "--elements",
+    type=click.IntRange(1),
+    default=64 * 128 * 126 * 126,
+    show_default=True,
+    help="Size of the tensors.",
+)
 @click.option("--blind", is_flag=True, help="Do not ask ncu first; try everything near.")
 @click.option("--dry-run", "dry", is_flag=True, help="Store nothing.")
 def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: bool) -> None:
@@ -641,6 +663,7 @@ def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: b
     """
     _need("torch", "triton")
     from dsl.bench.clock import NoDevice
+    from dsl.progress import Progress
     from dsl.tune import as_text, store
     from dsl.tuned import Session
 
@@ -657,11 +680,21 @@ def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: b
     learned = [each.name for each in chosen if each.learned]
     if learned:
         click.echo(f"with learnable parameters, and therefore not tuned: {', '.join(learned)}", err=True)
-    for activation in [each for each in _of_one_input(chosen, "tuned") if not each.learned]:
-        for dtype in _listed("--dtypes", dtypes, DTYPES):
-            for key, result in session.results(activation.name, dtype, profiled=not blind):
-                click.echo(as_text(key, result) + "\n")
-                found[key] = result.best.choice
+    tuned = [each.name for each in _of_one_input(chosen, "tuned") if not each.learned]
+    jobs = list(product(tuned, _listed("--dtypes", dtypes, DTYPES)))
+    try:
+        with Progress() as progress:
+            for place, (name, dtype) in enumerate(jobs):
+                progress.show(place, len(jobs), f"{name} {dtype}")
+                for key, result in session.results(name, dtype, profiled=not blind):
+                    progress.clear()
+                    click.echo(as_text(key, result) + "\n")
+                    found[key] = result.best.choice
+    except KeyboardInterrupt:
+        if not dry:
+            store(out, session.gpu, found)
+        kept = "nothing is kept" if dry else f"{out} keeps the {len(found)} choices that were found"
+        raise KeyboardInterrupt(kept) from None
     if not dry:
         store(out, session.gpu, found)
         click.echo(f"{out}: {len(found)} choices for {session.gpu}")
@@ -706,7 +739,7 @@ def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
 @_DIFF
 @_ERROR_FORMAT
 def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> None:
-    """Format specs in place."""
+    """Format specs in place; what does not parse stays as it is."""
     from dsl.files import write_atomic
     from dsl.format import format_text
     from dsl.project import read_spec, spec_files
@@ -767,7 +800,14 @@ STAGES: dict[str, Callable[[Activation, Made], str]] = {
 
 @cli.command()
 @click.argument("spec")
-@click.option("--after", "stage", type=click.Choice(tuple(STAGES)), default="schedule", show_default=True)
+@click.option(
+    "--after",
+    "stage",
+    type=click.Choice(tuple(STAGES)),
+    default="schedule",
+    show_default=True,
+    help="The stage, of those in order.",
+)
 @_FORMAT
 @_ERROR_FORMAT
 def show(spec: str, stage: str, form: str, error_format: str) -> None:

@@ -146,7 +146,8 @@ def orders(function: Way, points: Array, dtype: str) -> list[Array]:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x = torch.tensor(points, dtype=getattr(torch, dtype), device=device, requires_grad=True)
-    found = [function(x)]
+    first = function(x)
+    found = [first if isinstance(first, Tensor) else torch.full_like(x, first)]  # as typed, 3 is a number
     for _ in range(2):
         value = found[-1]
         if not value.requires_grad:  # a constant

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click import Option
 
 from dsl import __version__
-from dsl.cli import STAGES, _run
+from dsl.cli import STAGES, _run, cli
 from dsl.targets import SUPPORT
+from dsl.usage import EXAMPLES, SECTIONS
 
 ROOT = Path(__file__).parent.parent
 
@@ -169,3 +173,31 @@ def test_interrupt_is_quiet(project: Path, capsys: Capture, monkeypatch: pytest.
 
     monkeypatch.setitem(STAGES, "parse", interrupt)
     assert run(capsys, "show", "silu", "--after", "parse") == (130, "", "\ndslgen: stopped\n")
+
+
+def test_help_has_every_command_and_an_example_of_each(capsys: Capture) -> None:
+    listed = [name for lines in SECTIONS.values() for name in lines]
+    assert sorted(listed) == sorted(cli.commands) == sorted(EXAMPLES)
+    whole = run(capsys, "--help")[1]
+    for lines in SECTIONS.values():
+        for name, line in lines.items():
+            assert re.search(rf"^  {name} +{re.escape(line[:40])}", whole, re.MULTILINE)
+    for name, examples in EXAMPLES.items():
+        shown = run(capsys, name, "--help")[1]
+        assert not [
+            each for each in cli.commands[name].params if isinstance(each, Option) and not _told(each)
+        ]
+        for example in examples:
+            assert f"    {example}\n" in shown
+            program, given, *arguments = shlex.split(example.partition(" > ")[0])
+            assert (program, given) == ("dslgen", name)
+            cli.commands[name].make_context(name, arguments)  # raises what is wrong usage
+
+
+def _told(option: Option) -> bool:
+    return bool(option.help) or option.hidden
+
+
+def test_a_misspelt_command(capsys: Capture) -> None:
+    assert "no command 'plott': did you mean 'plot'?" in run(capsys, "plott")[2]
+    assert "no command 'make'; dslgen --help lists them" in run(capsys, "make")[2]

@@ -176,6 +176,13 @@ def test_what_is_learned_is_a_number_and_what_draws_is_in_evaluation() -> None:
             assert panel.errors[OURS].max() == 0, each.name
 
 
+def test_a_constant_has_a_picture() -> None:
+    """Whoever types 3 * x into the playground types 3 first."""
+    (three,) = activations("three(x) = 3")
+    for panel in panels(three, -1, 1, "float32", points=10):
+        assert {name: error.max() for name, error in panel.errors.items()} == {OURS: 0, TYPED: 0}
+
+
 def test_errors_of_a_derivative_that_the_formula_does_not_have_are_ours_alone() -> None:
     (step,) = activations("step(x) = where(x >= 0, 1, 0)\n  gradient = where(abs(x) <= 1, 1, 0)")
     value, first, second = panels(step, -2, 2, "float32", points=50)
