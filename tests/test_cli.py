@@ -154,7 +154,7 @@ def test_build_and_its_check(project: Path, capsys: Capture) -> None:
 
 
 def test_an_internal_error_is_short(project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STAGES, "parse", lambda _: 1 // 0 and "")
+    monkeypatch.setitem(STAGES, "parse", lambda *_: 1 // 0 and "")
     code, _, err = run(capsys, "show", "silu", "--after", "parse")
     assert code == 2
     assert err == "dslgen: internal error (ZeroDivisionError: integer division or modulo by zero)\n"
@@ -168,7 +168,7 @@ def test_a_closed_pipe_is_quiet(project: Path) -> None:
 
 
 def test_interrupt_is_quiet(project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: object) -> str:
+    def interrupt(*_: object) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(STAGES, "parse", interrupt)
