@@ -59,12 +59,20 @@ class Picture:
 
 
 def bind(activation: Activation, values: Mapping[str, float]) -> Activation:
-    """The activation with these defaults of its parameters."""
+    """The activation with these defaults of its parameters, and of the entries of learnable ones."""
     parameters = [
         replace(each, default=Fraction(values[each.name])) if each.name in values else each
         for each in activation.parameters
     ]
-    return replace(activation, parameters=tuple(parameters))
+    learned = [
+        (
+            replace(each, default=tuple(Fraction(values[entry]) for entry in each.entries))
+            if all(entry in values for entry in each.entries)
+            else each
+        )
+        for each in activation.learned
+    ]
+    return replace(activation, parameters=tuple(parameters), learned=tuple(learned))
 
 
 def picture(activation: Activation, low: float, high: float, dtype: str) -> Picture:

@@ -1,4 +1,4 @@
-"""The pictures of docs/web.md, taken in a browser: `python -m tests.pictures`.
+"""The pictures of docs/web.md, taken in a browser, and of the tutorial: `python -m tests.pictures`.
 
 They are of this repository's own gallery and playground, as they are: run it when those look different.
 """
@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 DSLGEN = [sys.executable, "-m", "dsl"]
 SIZE = (1180, 760)
+SMOOTH = "smooth(x; beta = 1.0) = log(1 + exp(beta * x)) / beta\n"
+"""The tutorial's, mended."""
 FORMULA = "x * tanh(log(1 + exp(x)))"
 
 
@@ -59,6 +61,11 @@ def main() -> None:
         site = Path(folder, "site")
         subprocess.run([*DSLGEN, "gallery", "-o", str(site)], check=True)
         gallery(page, site)
+        spec = Path(folder, "smooth.act")
+        spec.write_text(SMOOTH, encoding="utf-8")
+        subprocess.run(
+            [*DSLGEN, "plot", str(spec), "-o", "docs/smooth.png", "--range", "-30", "10"], check=True
+        )
         playground(page)
 
 

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import torch
 
 import dsl
 from dsl import notebook
@@ -50,6 +51,17 @@ def test_a_picture_at_the_modules_own_parameters(tmp_path: Path) -> None:
     assert (tmp_path / "bump.png").read_bytes() == drawn._repr_png_()
     with pytest.raises(ValueError, match=r"ends in \.svg or \.png"):
         drawn.save("bump.gif")
+
+
+def test_a_picture_of_what_was_trained() -> None:
+    layer: Any = dsl.compile(
+        "bent(x; learn a[2] = (1, 0.5), learn b[channel] = 2) = a[0] * x + a[1] * b * x**2"
+    )
+    assert "a_0 = 1, a_1 = 0.5, b = 2" in layer.plot()._repr_svg_()
+    with torch.no_grad():
+        layer.a.copy_(torch.tensor([3.0, -0.25]))
+        layer.b.fill_(4.0)
+    assert "a_0 = 3, a_1 = -0.25, b = 4" in layer.plot()._repr_svg_()
 
 
 def test_several_inputs_have_a_formula() -> None:
