@@ -296,6 +296,8 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
             cost = costs(chosen, target)
         except UnknownTarget as error:
             raise click.UsageError(str(error)) from None
+        if models:
+            click.echo(f"of models, and therefore not counted: {', '.join(m.name for m in models)}", err=True)
     held = read_lock(_config().lock)
     known = [(each, held.get(each.name), cost.get(each.name, "")) for each in chosen]
     if form == "text":
@@ -351,13 +353,16 @@ PICTURES = (".png", ".svg")
 @click.option(
     "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the tensors."
 )
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter's value; repeatable.")
 @_ERROR_FORMAT
-def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_format: str) -> None:
+def plot(
+    spec: str, out: Path, ends: tuple[float, float], dtype: str, values: tuple[str, ...], error_format: str
+) -> None:
     """Draw a definition, its two derivatives, and the errors of ours, PyTorch's and the typed formula.
 
     SPEC is a file with one definition, FILE:NAME, or the name of a definition in the configured specs.
-    Parameters are at their defaults. Of several inputs or outputs, and of rows, exact values along the first
-    input are drawn.
+    Parameters are at their defaults, unless --set has others. Of several inputs or outputs, and of rows,
+    exact values along the first input are drawn.
     """
     if out.suffix not in PICTURES:
         raise click.UsageError(f"--out: a file that ends in {' or '.join(PICTURES)}")
@@ -368,6 +373,7 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     if others:
         names = ", ".join(each.name for each in (activation, *others))
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
+    activation = _with_values(activation, values)
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
     from dsl.curves import CurveError
@@ -380,6 +386,33 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
         raise click.ClickException(str(error)) from None
     write_atomic(out, drawn)
     click.echo(f"wrote {out}")
+
+
+def _with_values(activation: Activation, given: Sequence[str]) -> Activation:
+    """The activation with values of its parameters that a command was given."""
+    from fractions import Fraction
+
+    from dsl.activation import as_numbers, known_defaults, with_defaults
+    from dsl.settings import defaults, is_allowed
+
+    if not given:
+        return activation
+
+    known = [*(each.name for each in activation.parameters), *activation.variables[len(activation.inputs) :]]
+    values = known_defaults(activation)
+    for each in given:
+        name, _, value = each.partition("=")
+        _listed("--set", name, known)
+        try:
+            values[name] = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise click.UsageError(f"--set: {name}=VALUE takes a number, such as {name}=0.5") from None
+    found = with_defaults(activation, values)
+    numbers = as_numbers(found)
+    whole = defaults(numbers)
+    if whole is not None and not is_allowed(numbers, whole):
+        raise click.UsageError(f"--set: '{activation.name}' requires otherwise of its parameters")
+    return found
 
 
 COUNTS = Path("benchmarks/results/instructions-sm_90.json")
@@ -1023,8 +1056,14 @@ def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     names = tuple(name for name in text.split(",") if name)
     for name in names:
         if name not in known:
-            raise click.UsageError(f"{option}: no '{name}': {did_you_mean(name, known) or ', '.join(known)}")
+            raise click.UsageError(f"{option}: no '{name}': {did_you_mean(name, known) or _some(known)}")
     return names
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, and how many more there are."""
+    rest = f" and {len(names) - most} more; dslgen list has them" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def _need(*modules: str, extra: str = "torch") -> None:

@@ -109,7 +109,10 @@ def known(activation: Activation) -> dict[str, Fraction]:
     """
     values = defaults(activation)
     if values is None:
-        raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
+        missing = ", ".join(each.name for each in activation.parameters if each.default is None)
+        raise CurveError(
+            f"'{activation.name}' has a parameter without a default, at which to draw it: {missing}"
+        )
     return values
 
 

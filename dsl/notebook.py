@@ -12,14 +12,13 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
 from dsl import cache
-from dsl.activation import Activation
+from dsl.activation import Activation, with_defaults
 from dsl.build import module_output
 from dsl.certificate import Certificate, ToolsMissing, read_lock
 from dsl.files import write_atomic
@@ -56,23 +55,6 @@ class Picture:
 
     def __repr__(self) -> str:
         return f"Picture({len(self.svg):,} bytes of SVG, {len(self.png):,} of PNG)"
-
-
-def bind(activation: Activation, values: Mapping[str, float]) -> Activation:
-    """The activation with these defaults of its parameters, and of the entries of learnable ones."""
-    parameters = [
-        replace(each, default=Fraction(values[each.name])) if each.name in values else each
-        for each in activation.parameters
-    ]
-    learned = [
-        (
-            replace(each, default=tuple(Fraction(values[entry]) for entry in each.entries))
-            if all(entry in values for entry in each.entries)
-            else each
-        )
-        for each in activation.learned
-    ]
-    return replace(activation, parameters=tuple(parameters), learned=tuple(learned))
 
 
 def picture(activation: Activation, low: float, high: float, dtype: str) -> Picture:
@@ -122,7 +104,7 @@ def as_html(activation: Activation, values: Mapping[str, float]) -> str:
 
     parts = [f"<pre>{escape(show_activation(activation))}</pre>"]
     try:
-        drawn = b64encode(picture(bind(activation, values), -10, 10, "float32").svg).decode()
+        drawn = b64encode(picture(with_defaults(activation, values), -10, 10, "float32").svg).decode()
         alt = escape(f"{activation.name}, its derivatives, and their errors")
         parts.append(f'<img alt="{alt}" style="max-width: 100%" src="data:image/svg+xml;base64,{drawn}">')
     except (CurveError, ToolsMissing) as reason:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dsl import cache as store
 from dsl import compiled
-from dsl.activation import Activation
+from dsl.activation import Activation, with_defaults
 from dsl.build import Output, compiler, module_output, plan_outputs, support_outputs
 from dsl.errors import Span, SpecError, SpecErrors, did_you_mean
 from dsl.resolve import activations
@@ -127,7 +127,7 @@ def _shown(activation: Activation) -> dict[str, Callable[[nn.Module], Any]]:
 
     def plot(layer: nn.Module) -> Callable[..., notebook.Picture]:
         def draw(low: float = -10, high: float = 10, dtype: str = "float32") -> notebook.Picture:
-            return notebook.picture(notebook.bind(activation, values(layer)), low, high, dtype)
+            return notebook.picture(with_defaults(activation, values(layer)), low, high, dtype)
 
         return draw
 

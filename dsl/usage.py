@@ -60,7 +60,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "list": ("dslgen list", "dslgen list --format json"),
     "lsp": ("dslgen lsp",),
     "playground": ("dslgen playground --open",),
-    "plot": ("dslgen plot mish -o mish.png", "dslgen plot my.act:log_cosh -o log_cosh.svg --range -4 4"),
+    "plot": (
+        "dslgen plot mish -o mish.png",
+        "dslgen plot my.act:log_cosh -o log_cosh.svg --range -4 4",
+        "dslgen plot elu -o elu.png --set alpha=0.5",
+    ),
     "profile": ("dslgen profile mish --gradient", "dslgen profile conv_mish_bn --arguments 64,128,3"),
     "show": ("dslgen show mish", "dslgen show mish --after derive --format latex"),
     "tune": ("dslgen tune mish gelu --dtypes bfloat16",),

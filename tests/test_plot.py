@@ -127,7 +127,10 @@ def test_title() -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n")
+    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n  require a > 0\n")
+    assert _run(["plot", "a.act:twice", "-o", "twice.svg", "--set", "a=2.5"]) == 0
+    assert "a = 2.5; float32 on" in Path("twice.svg").read_text(encoding="utf-8")
+    capsys.readouterr()
     assert _run(["plot", "a.act:silu", "-o", "out/silu.svg", "--range", "-4", "4"]) == 0
     assert capsys.readouterr().out == "wrote out/silu.svg\n"
     assert Path("out/silu.svg").read_text(encoding="utf-8").startswith("<?xml")
@@ -141,14 +144,17 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Ca
         (["a.act:silu", "-o", "a.gif"], "ends in .png or .svg"),
         (["a.act:silu", "-o", "a.png", "--range", "1", "1"], "the smaller first"),
         (["a.act:silu", "-o", "a.png", "--range", "nan", "1"], "the smaller first"),
-        (["a.act:twice", "-o", "a.png"], "without a default"),
+        (["a.act:twice", "-o", "a.png"], "without a default, at which to draw it: a"),
+        (["a.act:twice", "-o", "a.png", "--set", "b=1"], "--set: no 'b': a"),
+        (["a.act:twice", "-o", "a.png", "--set", "a=x"], "a=VALUE takes a number"),
+        (["a.act:twice", "-o", "a.png", "--set", "a=-1"], "requires otherwise"),
     ],
 )
 def test_wrong_usage(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n")
+    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n  require a > 0\n")
     assert _run(["plot", *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not Path("a.png").exists()

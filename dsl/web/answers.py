@@ -85,7 +85,7 @@ def answers(question: Question) -> Iterator[Answer]:
         yield Answer("cost", f"<p>{COUNTED}</p>{counted(rows)}")
 
 
-NOT_MEASURED = "Errors are measured for functions of one input whose parameters have defaults."
+NOT_MEASURED = "Errors are measured for elementwise functions of one input whose parameters have defaults."
 
 
 def _stability(

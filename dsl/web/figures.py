@@ -172,9 +172,12 @@ def _values(activation: Activation, values: dict[str, Fraction]) -> str:
 def _family(activation: Activation, given: str, ends: tuple[float, float]) -> Figures:
     """Curves that belong together, in one plot."""
     found = family(activation, *ends)
+    count = len(found.curves)
+    kinds = [f"f{place * FAMILY // count}" for place in range(count)]
+    if activation.dim is not None:
+        kinds = ["value", *kinds[: count - 1]]  # the element that moves, and those beside it
     lines = [
-        Line(f"family f{place * FAMILY // len(found.curves)}", curve.label, curve.x, curve.y)
-        for place, curve in enumerate(found.curves)
+        Line(kind, curve.label, curve.x, curve.y) for kind, curve in zip(kinds, found.curves, strict=True)
     ]
     said = "; ".join(f"{line.label}: from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
     title = f"{activation.name} along {activation.inputs[0]}"
