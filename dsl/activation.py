@@ -206,6 +206,25 @@ def as_numbers(activation: Activation) -> Activation:
     )
 
 
+def with_defaults(activation: Activation, values: Mapping[str, float | Fraction]) -> Activation:
+    """The activation with these defaults of its parameters, and of learnable ones if every entry has one."""
+    return replace(
+        activation,
+        parameters=tuple(
+            replace(each, default=Fraction(values[each.name])) if each.name in values else each
+            for each in activation.parameters
+        ),
+        learned=tuple(
+            (
+                replace(each, default=tuple(Fraction(values[entry]) for entry in each.entries))
+                if all(entry in values for entry in each.entries)
+                else each
+            )
+            for each in activation.learned
+        ),
+    )
+
+
 def known_defaults(activation: Activation) -> dict[str, Fraction]:
     """The defaults of parameters and the initial values of learnable ones, of those that have any."""
     found = {each.name: each.default for each in activation.parameters if each.default is not None}

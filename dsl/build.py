@@ -70,6 +70,11 @@ class Change:
     before: str | None
     after: str | None
 
+    def summary(self) -> str:
+        """The change in a line."""
+        what = "create" if self.before is None else "remove" if self.after is None else "change"
+        return f"would {what} {self.path}"
+
     def diff(self) -> str:
         """The change as a unified diff."""
         before, after = ((text or "").splitlines(keepends=True) for text in (self.before, self.after))

@@ -12,23 +12,30 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import unified_diff
-from itertools import starmap
+from itertools import product, starmap
 from pathlib import Path
 from shlex import join, quote
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dsl import __version__
 from dsl.config import ConfigError
 from dsl.errors import SpecError, SpecErrors
+from dsl.usage import Commands
 
 if TYPE_CHECKING:
     from dsl.activation import Activation
     from dsl.build import Plan
     from dsl.config import Config
+    from dsl.expr import Expr
     from dsl.model import Model
+    from dsl.pipeline import JointStages, Stages
     from dsl.project import Project
+    from dsl.rows import RowStages
+
+    Made = Stages | JointStages | RowStages
+    """What every stage of the compiler made of an activation."""
 
 _PATHS = click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -39,7 +46,13 @@ _ERROR_FORMAT = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_CHECK = click.option(
+    "--check", is_flag=True, help="Write nothing; name the files that would change, exit with 1."
+)
+_DIFF = click.option("--diff", is_flag=True, help="Write nothing; print what would change, exit with 1.")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dslgen", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -53,17 +66,24 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @_PATHS
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Directory of the generated package.")
-@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
+@_CHECK
+@_DIFF
 @click.option("--watch", is_flag=True, help="Build again whenever a spec changes, until Ctrl-C.")
 @_ERROR_FORMAT
-def build(paths: tuple[Path, ...], out: Path | None, check: bool, watch: bool, error_format: str) -> None:
-    """Make the generated package from specs (files or directories)."""
-    if check and watch:
-        raise click.UsageError("--check or --watch, not both")
+def build(
+    paths: tuple[Path, ...], out: Path | None, check: bool, diff: bool, watch: bool, error_format: str
+) -> None:
+    """Make the generated package from specs, which are files or directories.
+
+    Without PATHS, of the specs that [tool.dslgen] in pyproject.toml names. Files that are up to date stay as
+    they are.
+    """
+    if watch and (check or diff):
+        raise click.UsageError("--watch, or --check and --diff, not both")
     if watch:
         _watch(paths, out, error_format)
         return
-    _build(paths, out, check)
+    _build(paths, out, check, diff)
 
 
 def _watch(paths: tuple[Path, ...], out: Path | None, error_format: str) -> None:
@@ -83,26 +103,31 @@ def _watch(paths: tuple[Path, ...], out: Path | None, error_format: str) -> None
 
     try:
         for _ in changes(watched):
-            _guarded(lambda: _build(paths, out, check=False), error_format)
+            _guarded(lambda: _build(paths, out), error_format)
             click.echo("watching for changes; Ctrl-C ends", err=True)
     except KeyboardInterrupt:
         click.echo(err=True)
 
 
-def _build(paths: tuple[Path, ...], out: Path | None, check: bool) -> None:
+def _build(paths: tuple[Path, ...], out: Path | None, check: bool = False, diff: bool = False) -> None:
     from dsl import build as builder
 
     config = _config()
     specs, target = paths or config.specs, out or config.out
-    if not check:
+    if not (check or diff):
         _report(target, builder.build(specs, target, config.specs, config.lock))
         return
-    pending = builder.plan(specs, target, config.specs, config.lock).changes
-    for change in pending:
-        click.echo(change.diff(), nl=False)
-    if pending:
-        mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
-        _finish(f"{target}: {_files(len(pending))} out of date; run: {join(mend)}")
+    pending = builder.plan(specs, target, config.specs, config.lock)
+    mend = ["dslgen", "build", *map(str, paths), *(["-o", str(out)] if out else [])]
+    _finish_if_stale(target, pending, diff, mend)
+
+
+def _finish_if_stale(target: Path, pending: Plan, diff: bool, mend: Sequence[str]) -> None:
+    """Where files would change, name them or print how, say what would do it, and exit with 1."""
+    for change in pending.changes:
+        click.echo(change.diff() if diff else change.summary(), nl=not diff)
+    if pending.changes:
+        _finish(f"{target}: {_files(len(pending.changes))} out of date; run: {join(mend)}")
 
 
 @cli.command()
@@ -153,10 +178,17 @@ STYLES = ("hf-kernel", "modelnew")
 @click.option("--style", required=True, type=click.Choice(STYLES), help="What to write.")
 @click.option("--only", "names", multiple=True, help="Write this definition and not all; repeatable.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory to write to.")
-@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with 1.")
+@_CHECK
+@_DIFF
 @_ERROR_FORMAT
 def emit(
-    paths: tuple[Path, ...], style: str, names: tuple[str, ...], out: Path, check: bool, error_format: str
+    paths: tuple[Path, ...],
+    style: str,
+    names: tuple[str, ...],
+    out: Path,
+    check: bool,
+    diff: bool,
+    error_format: str,
 ) -> None:
     """Write definitions in a form that other tools load.
 
@@ -175,15 +207,13 @@ def emit(
         checked = project.checked()
         subjects = [*checked.activations, *checked.models]
     done = emitter.plan(subjects, style, out, read_lock(_config().lock))
-    if not check:
+    if not (check or diff):
         done.apply()
         _report(out, done)
         return
-    for change in done.changes:
-        click.echo(change.diff(), nl=False)
-    if done.changes:
-        mend = join(["dslgen", *(each for each in sys.argv[1:] if each != "--check")])
-        _finish(f"{out}: {_files(len(done.changes))} out of date; run: {mend}")
+    given = [part for name in names for part in ("--only", name)]
+    mend = ["dslgen", "emit", *map(str, paths), "--style", style, *given, "-o", str(out)]
+    _finish_if_stale(out, done, diff, mend)
 
 
 @cli.command()
@@ -193,7 +223,11 @@ def emit(
 @click.option("--check", is_flag=True, help="Measure nothing; exit with 1 if the lock is stale.")
 @_ERROR_FORMAT
 def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool, error_format: str) -> None:
-    """Measure what the lock file does not hold, at the parameters' defaults, and hold all to the bounds."""
+    """Measure errors against exact values where the lock file has none, and hold all to the bounds.
+
+    At every 16-bit input, and at samples of the other types; parameters at their defaults and near them. The
+    lock file is certificates.json, unless [tool.dslgen] says otherwise. Ctrl-C keeps what is done.
+    """
     from dsl import assess
     from dsl.certificate import summary, table
     from dsl.progress import Progress
@@ -259,7 +293,8 @@ _FORMAT = click.option(
 def explain(spec: str, target: str | None, form: str, error_format: str) -> None:
     """Tell how a definition became what it is: what was naive, where it failed, what mended it.
 
-    SPEC is a file, FILE:NAME, the name of a definition in the configured specs, or the code of an error.
+    SPEC is a file, FILE:NAME, the name of a definition or a model in the configured specs, or the code of
+    an error.
     With --target, which takes torch and Triton but no GPU, what that costs in instructions, too.
     As LaTeX, it is a document; as HTML, a page in one file.
     """
@@ -269,10 +304,10 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
     _need("numpy", extra="certify")
     from dsl.certificate import read_lock
     from dsl.explain import explain as tell
+    from dsl.explain import explain_model
 
-    chosen = _select(spec)
-    if form == "text":
-        chosen = _of_one_input(chosen, "explained (--format html tells what there is)", rows=True)
+    models = _selected_models(spec)
+    chosen = () if models and not spec.endswith(".act") else _select(spec)
     cost: dict[str, str] = {}
     if target is not None:
         _need("torch", "triton")
@@ -283,14 +318,17 @@ def explain(spec: str, target: str | None, form: str, error_format: str) -> None
             cost = costs(chosen, target)
         except UnknownTarget as error:
             raise click.UsageError(str(error)) from None
+        if models:
+            click.echo(f"of models, and therefore not counted: {', '.join(m.name for m in models)}", err=True)
     held = read_lock(_config().lock)
     known = [(each, held.get(each.name), cost.get(each.name, "")) for each in chosen]
     if form == "text":
-        click.echo("\n\n\n".join(starmap(tell, known)))
+        click.echo("\n\n\n".join([*starmap(tell, known), *map(explain_model, models)]))
         return
-    from dsl.derivation import title, whole
+    from dsl.derivation import of_model, title, whole
 
     sections = [(title(each[0]), whole(*each)) for each in known]
+    sections += [(title(each), of_model(each)) for each in models]
     if form == "latex":
         from dsl.paper import document
 
@@ -334,13 +372,19 @@ PICTURES = (".png", ".svg")
 @click.argument("spec")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png or .svg file.")
 @click.option("--range", "ends", type=(float, float), default=(-10, 10), show_default=True, help="Ends of x.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the tensors."
+)
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter's value; repeatable.")
 @_ERROR_FORMAT
-def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_format: str) -> None:
+def plot(
+    spec: str, out: Path, ends: tuple[float, float], dtype: str, values: tuple[str, ...], error_format: str
+) -> None:
     """Draw a definition, its two derivatives, and the errors of ours, PyTorch's and the typed formula.
 
     SPEC is a file with one definition, FILE:NAME, or the name of a definition in the configured specs.
-    Parameters are at their defaults.
+    Parameters are at their defaults, unless --set has others. Of several inputs or outputs, and of rows,
+    exact values along the first input are drawn.
     """
     if out.suffix not in PICTURES:
         raise click.UsageError(f"--out: a file that ends in {' or '.join(PICTURES)}")
@@ -351,23 +395,46 @@ def plot(spec: str, out: Path, ends: tuple[float, float], dtype: str, error_form
     if others:
         names = ", ".join(each.name for each in (activation, *others))
         raise click.UsageError(f"{spec} defines {names}: name one, as in {spec}:{activation.name}")
-    if not activation.unary:
-        raise click.UsageError(
-            f"'{activation.name}' is no elementwise function of one input: there is no curve"
-        )
+    activation = _with_values(activation, values)
     _need("torch", "triton")
     _need("matplotlib", "numpy", extra="plot")
-    from dsl.activation import as_numbers
-    from dsl.curves import CurveError, panels
+    from dsl.curves import CurveError
     from dsl.files import write_atomic
-    from dsl.plot import describe, draw
+    from dsl.plot import pictures
 
     try:
-        found = panels(as_numbers(activation), low, high, dtype)
+        (drawn,) = pictures(activation, low, high, dtype, [out.suffix[1:]])
     except CurveError as error:
         raise click.ClickException(str(error)) from None
-    write_atomic(out, draw(*describe(activation, dtype), found, out.suffix[1:]))
+    write_atomic(out, drawn)
     click.echo(f"wrote {out}")
+
+
+def _with_values(activation: Activation, given: Sequence[str]) -> Activation:
+    """The activation with values of its parameters that a command was given."""
+    from fractions import Fraction
+
+    from dsl.activation import as_numbers, known_defaults, with_defaults
+    from dsl.settings import defaults, is_allowed
+
+    if not given:
+        return activation
+
+    known = [*(each.name for each in activation.parameters), *activation.variables[len(activation.inputs) :]]
+    values = known_defaults(activation)
+    for each in given:
+        name, _, value = each.partition("=")
+        _listed("--set", name, known)
+        try:
+            values[name] = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise click.UsageError(f"--set: {name}=VALUE takes a number, such as {name}=0.5") from None
+    found = with_defaults(activation, values)
+    numbers = as_numbers(found)
+    whole = defaults(numbers)
+    if whole is not None and not is_allowed(numbers, whole):
+        raise click.UsageError(f"--set: '{activation.name}' requires otherwise of its parameters")
+    return found
 
 
 COUNTS = Path("benchmarks/results/instructions-sm_90.json")
@@ -396,7 +463,8 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
     config = _config()
     if counts is not None and not counts.is_file():
         raise click.UsageError(f"--counts: no file {counts}")
-    activations = _project(paths).checked().activations
+    project = _project(paths).checked()
+    activations = project.activations
     making.refuse_foreign(out)
     rows = making.read_counts(counts or COUNTS)
     specs = paths or config.specs
@@ -406,10 +474,10 @@ def gallery(paths: tuple[Path, ...], out: Path, counts: Path | None, jobs: int, 
     elsewhere = {each.name: each.frameworks for each in listed}
     with Progress() as progress:
         shown = making.entries(
-            specs, activations, held, rows, elsewhere, config.out.name, jobs, progress.show
+            specs, activations, project.models, held, rows, elsewhere, config.out.name, jobs, progress.show
         )
     making.write(making.site(shown), out)
-    click.echo(f"wrote {out / 'index.html'}, with {len(shown)} functions")
+    click.echo(f"wrote {out / 'index.html'}, with {len(shown)} definitions")
     warnings = [line for each in shown for line in each.warnings]
     if warnings:
         _finish("\n".join(warnings))
@@ -435,7 +503,7 @@ def playground(port: int, opens: bool) -> None:
             click.launch(url)
 
     try:
-        run(_config().specs, port, ready)
+        run([path for path in _config().specs if path.exists()], port, ready)
     except KeyboardInterrupt:
         click.echo(err=True)
     except OSError as error:
@@ -445,7 +513,9 @@ def playground(port: int, opens: bool) -> None:
 @cli.command()
 @_PATHS
 @click.option("--device", help="Where to measure; otherwise this machine's GPU.")
-@click.option("--dtypes", default="float32,bfloat16,float16", show_default=True)
+@click.option(
+    "--dtypes", default="float32,bfloat16,float16", show_default=True, help="Types, with commas between."
+)
 @click.option("--elements", type=click.IntRange(1), help="Size of the tensors; otherwise 130,056,192.")
 @click.option("--sweep", default="", metavar="NAME,...", help="Measure these at every size and offset, too.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write all figures to this file.")
@@ -501,7 +571,7 @@ def bench(
 @click.option(
     "--target", default="sm_90", show_default=True, help="sm_80, gfx942, h200, rtx-4090 and the like."
 )
-@click.option("--dtypes", default="float32,bfloat16", show_default=True)
+@click.option("--dtypes", default="float32,bfloat16", show_default=True, help="Types, with commas between.")
 @click.option("--write", type=click.Path(path_type=Path), help="Write the counts to this file, as JSON.")
 @click.option(
     "--check", type=click.Path(path_type=Path), help="Hold them to this file; exit with 1 if they differ."
@@ -558,7 +628,9 @@ def inspect(
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--shape", default="4096,393216", show_default=True, help="The input's shape.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the tensors."
+)
 @click.option("--gradient", is_flag=True, help="Profile the backward pass, too.")
 @click.option("--arguments", default="", help="What a model is made with: 64,128,3.")
 @click.option(
@@ -628,8 +700,14 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 @cli.command()
 @click.argument("names", nargs=-1, required=True)
-@click.option("--dtypes", default="float32,bfloat16", show_default=True)
-@click.option("--elements", type=click.IntRange(1), default=64 * 128 * 126 * 126, show_default=True)
+@click.option("--dtypes", default="float32,bfloat16", show_default=True, help="Types, with commas between.")
+@click.option(
+    "--elements",
+    type=click.IntRange(1),
+    default=64 * 128 * 126 * 126,
+    show_default=True,
+    help="Size of the tensors.",
+)
 @click.option("--blind", is_flag=True, help="Do not ask ncu first; try everything near.")
 @click.option("--dry-run", "dry", is_flag=True, help="Store nothing.")
 def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: bool) -> None:
@@ -640,6 +718,7 @@ def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: b
     """
     _need("torch", "triton")
     from dsl.bench.clock import NoDevice
+    from dsl.progress import Progress
     from dsl.tune import as_text, store
     from dsl.tuned import Session
 
@@ -656,11 +735,21 @@ def tune(names: tuple[str, ...], dtypes: str, elements: int, blind: bool, dry: b
     learned = [each.name for each in chosen if each.learned]
     if learned:
         click.echo(f"with learnable parameters, and therefore not tuned: {', '.join(learned)}", err=True)
-    for activation in [each for each in _of_one_input(chosen, "tuned") if not each.learned]:
-        for dtype in _listed("--dtypes", dtypes, DTYPES):
-            for key, result in session.results(activation.name, dtype, profiled=not blind):
-                click.echo(as_text(key, result) + "\n")
-                found[key] = result.best.choice
+    tuned = [each.name for each in _of_one_input(chosen, "tuned") if not each.learned]
+    jobs = list(product(tuned, _listed("--dtypes", dtypes, DTYPES)))
+    try:
+        with Progress() as progress:
+            for place, (name, dtype) in enumerate(jobs):
+                progress.show(place, len(jobs), f"{name} {dtype}")
+                for key, result in session.results(name, dtype, profiled=not blind):
+                    progress.clear()
+                    click.echo(as_text(key, result) + "\n")
+                    found[key] = result.best.choice
+    except KeyboardInterrupt:
+        if not dry:
+            store(out, session.gpu, found)
+        kept = "nothing is kept" if dry else f"{out} keeps the {len(found)} choices that were found"
+        raise KeyboardInterrupt(kept) from None
     if not dry:
         store(out, session.gpu, found)
         click.echo(f"{out}: {len(found)} choices for {session.gpu}")
@@ -701,11 +790,11 @@ def _mended(paths: tuple[Path, ...], unsafe: bool) -> Project:
 
 @cli.command()
 @_PATHS
-@click.option("--check", is_flag=True, help="Write nothing; name the files that would change, exit with 1.")
-@click.option("--diff", is_flag=True, help="Write nothing; print what would change, exit with 1.")
+@_CHECK
+@_DIFF
 @_ERROR_FORMAT
 def fmt(paths: tuple[Path, ...], check: bool, diff: bool, error_format: str) -> None:
-    """Format specs in place."""
+    """Format specs in place; what does not parse stays as it is."""
     from dsl.files import write_atomic
     from dsl.format import format_text
     from dsl.project import read_spec, spec_files
@@ -753,20 +842,27 @@ def lsp(stdio: bool) -> None:
     serve()
 
 
-STAGES: dict[str, Callable[[Activation], str]] = {
-    "parse": lambda activation: _show_parsed(activation),
-    "derive": lambda activation: _show_stage(activation, "derived"),
-    "simplify": lambda activation: _show_stage(activation, "simplified"),
-    "stabilise": lambda activation: _show_stage(activation, "stabilised"),
-    "schedule": lambda activation: _show_program(activation),
-    "target": lambda activation: _show_source(activation),
+STAGES: dict[str, Callable[[Activation, Made], str]] = {
+    "parse": lambda activation, made: _show_parsed(activation),
+    "derive": lambda activation, made: _show_stage(activation, made.derived),
+    "simplify": lambda activation, made: _show_stage(activation, made.simplified),
+    "stabilise": lambda activation, made: _show_stage(activation, made.stabilised),
+    "schedule": lambda activation, made: _show_program(made),
+    "target": lambda activation, made: _show_source(activation, made),
 }
 """The stages of the pipeline, in order, and how each is printed."""
 
 
 @cli.command()
 @click.argument("spec")
-@click.option("--after", "stage", type=click.Choice(tuple(STAGES)), default="schedule", show_default=True)
+@click.option(
+    "--after",
+    "stage",
+    type=click.Choice(tuple(STAGES)),
+    default="schedule",
+    show_default=True,
+    help="The stage, of those in order.",
+)
 @_FORMAT
 @_ERROR_FORMAT
 def show(spec: str, stage: str, form: str, error_format: str) -> None:
@@ -784,12 +880,22 @@ def show(spec: str, stage: str, form: str, error_format: str) -> None:
         click.echo(model_output(model).make().rstrip("\n"))
         return
     chosen = _select(spec)
+    if stage == "parse":  # which needs no compiler, and shall be quick
+        chosen_and_made: list[tuple[Activation, Any]] = [(each, None) for each in chosen]
+    else:
+        from dsl.pipeline import stages
+
+        chosen_and_made = [(each, stages(each)) for each in chosen]
     if form == "text":
-        click.echo("\n\n".join(STAGES[stage](activation) for activation in chosen))
+        click.echo("\n\n".join(STAGES[stage](*each) for each in chosen_and_made))
         return
     from dsl.derivation import parts_of_stage
 
-    parts = [part for each in chosen for part in parts_of_stage(each, stage, STAGES[stage](each))]
+    parts = [
+        part
+        for each, made in chosen_and_made
+        for part in parts_of_stage(each, stage, STAGES[stage](each, made), made)
+    ]
     if form == "latex":
         from dsl.paper import fragment
 
@@ -833,9 +939,6 @@ def list_(paths: tuple[Path, ...], style: str, page: Path | None, error_format: 
     found += map(catalogue.model_entry, project.models)
     if page is None:
         click.echo(catalogue.FORMATS[style](found))
-        if style == "text":
-            for model in project.models:
-                click.echo(f"model {model.signature}  {model.formula}")
         return
     tables = {"list": catalogue.as_markdown(found), "names": catalogue.frameworks_as_markdown(frameworks)}
     try:
@@ -850,20 +953,18 @@ def _show_parsed(activation: Activation) -> str:
     return show_activation(activation)
 
 
-def _show_stage(activation: Activation, stage: str) -> str:
-    from dsl.pipeline import stages
+def _show_stage(activation: Activation, roots: Sequence[Expr]) -> str:
     from dsl.show import show_row_names, show_stage
 
-    text = show_stage(activation, getattr(stages(activation), stage))
+    text = show_stage(activation, roots)
     return show_row_names(text) if activation.dim is not None else text
 
 
-def _show_program(activation: Activation) -> str:
-    from dsl.pipeline import stages
+def _show_program(made: Made) -> str:
     from dsl.program import RowProgram
     from dsl.show import show_function, show_passes, show_row_names
 
-    program = stages(activation).program
+    program = made.program
     rules = [f"# {name}: {reason}" if reason else f"# {name}" for name, reason in program.rewrites]
     functions = [*map(show_function, program.functions)]
     if isinstance(program, RowProgram):
@@ -874,11 +975,11 @@ def _show_program(activation: Activation) -> str:
     return "\n\n".join([*functions, *(["\n".join(rules)] if rules else [])])
 
 
-def _show_source(activation: Activation) -> str:
+def _show_source(activation: Activation, made: Made) -> str:
     from dsl.build import source
     from dsl.certificate import read_lock
 
-    return source(activation, read_lock(_config().lock).get(activation.name)).rstrip("\n")
+    return source(activation, read_lock(_config().lock).get(activation.name), made.program).rstrip("\n")
 
 
 def _model(spec: str) -> Model | None:
@@ -888,6 +989,14 @@ def _model(spec: str) -> Model | None:
         return None
     models = _project((Path(path),) if colon else ()).models
     return next((each for each in models if each.name == name), None)
+
+
+def _selected_models(spec: str) -> Sequence[Model]:
+    """The models of a file, or the one of that name."""
+    if Path(spec).exists() or spec.endswith(".act"):
+        return _project((Path(spec),)).checked().models
+    model = _model(spec)
+    return () if model is None else (model,)
 
 
 def _select(spec: str) -> Sequence[Activation]:
@@ -902,6 +1011,11 @@ def _named(project: Project, name: str) -> Sequence[Activation]:
     found = [each for each in project.activations if name in (each.name, *each.aliases)]
     if found:
         return found
+    for model in project.models:
+        if model.name == name:
+            parts = ", ".join(each.name for each in model.activations)
+            hint = f"; its activations are {parts}" if parts else ""
+            raise click.UsageError(f"'{name}' is a model, and this is for activations{hint}")
     project.checked()
     from dsl.errors import did_you_mean
 
@@ -964,8 +1078,14 @@ def _listed(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     names = tuple(name for name in text.split(",") if name)
     for name in names:
         if name not in known:
-            raise click.UsageError(f"{option}: no '{name}': {did_you_mean(name, known) or ', '.join(known)}")
+            raise click.UsageError(f"{option}: no '{name}': {did_you_mean(name, known) or _some(known)}")
     return names
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, and how many more there are."""
+    rest = f" and {len(names) - most} more; dslgen list has them" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def _need(*modules: str, extra: str = "torch") -> None:

@@ -52,6 +52,6 @@ def package(sources: Mapping[str, str]) -> Iterator[ModuleType]:
 def _line(what: str, row: inspect.Counts) -> str:
     local = f", {row.spills} bytes of local memory" if row.spills else ""
     return (
-        f"{what:18}{row.instructions:6.1f} instructions an element, {row.special:.1f} of the slow unit, "
+        f"{what:26}{row.instructions:6.1f} instructions an element, {row.special:.1f} of the slow unit, "
         f"{row.registers} registers{local}"
     )

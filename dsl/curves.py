@@ -8,7 +8,7 @@ torch, all three differentiated by autograd. They run on this machine's GPU if i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.bench.plan import plan
 from dsl.bench.rivals import eager, plain
 from dsl.evaluate import Reference
+from dsl.families import has_family
 from dsl.ops import where
 from dsl.pipeline import derive
 from dsl.runtime import module
@@ -71,17 +72,21 @@ def panels(
     """The three panels of an activation with its parameters at their defaults, for low <= x <= high.
 
     Without `errors` nothing is compiled, and the panels have exact values alone. `made` is the generated
-    module, if it has been imported.
+    module, if it has been imported. Learnable parameters are numbers here, at their initial values, which no
+    reference takes. What draws numbers is in evaluation.
 
-    Raises `CurveError` where a parameter has no default.
+    Raises `CurveError` where a parameter has no default, or one curve does not show the activation.
     """
-    values = defaults(activation)
-    if values is None:
-        raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
+    if has_family(activation):
+        raise CurveError(f"'{activation.name}' is no function of one number: it has no curve of its own")
+    if activation.learned:
+        activation, made = replace(as_numbers(activation), references=()), None
+    values = known(activation)
     fmt = FORMATS[dtype]
     x = np.unique(fmt.round(np.linspace(low, high, points)))
     results = {
-        name: orders(way, x, dtype) for name, way in (_ways(activation, made) if errors else {}).items()
+        name: _orders(name, way, activation, x, dtype)
+        for name, way in (_ways(activation, made) if errors else {}).items()
     }
     inside = _inside(activation, values, x)
     drawn = []
@@ -97,10 +102,33 @@ def panels(
     return drawn[0], drawn[1], drawn[2]
 
 
+def known(activation: Activation) -> dict[str, Fraction]:
+    """The values of parameters that an activation is drawn at.
+
+    Raises `CurveError` where one has no default.
+    """
+    values = defaults(activation)
+    if values is None:
+        missing = ", ".join(each.name for each in activation.parameters if each.default is None)
+        raise CurveError(
+            f"'{activation.name}' has a parameter without a default, at which to draw it: {missing}"
+        )
+    return values
+
+
 def _ways(activation: Activation, made: Callable[[], Way] | None) -> dict[str, Way]:
     (case,) = plan([activation])
-    ways: dict[str, Way] = {OURS: (made or module(activation))(), TYPED: plain(case)}
+    ours = (made or module(activation))()
+    if isinstance(ours, torch.nn.Module):
+        ours.eval()  # A fresh module is in training, where some draw.
+    ways: dict[str, Way] = {OURS: ours, TYPED: plain(case)}
     return ways | ({TORCH: eager(case)} if case.reference else {})
+
+
+def _orders(name: str, way: Way, activation: Activation, x: Array, dtype: str) -> list[Array]:
+    """The values of a way, and those of its derivatives that are meant to be the activation's."""
+    found = orders(way, x, dtype)
+    return found[:1] if activation.own_derivative and name != OURS else found
 
 
 def _inside(activation: Activation, values: Mapping[str, Fraction], x: Array) -> NDArray[np.bool_]:
@@ -121,7 +149,8 @@ def orders(function: Way, points: Array, dtype: str) -> list[Array]:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x = torch.tensor(points, dtype=getattr(torch, dtype), device=device, requires_grad=True)
-    found = [function(x)]
+    first = function(x)
+    found = [first if isinstance(first, Tensor) else torch.full_like(x, first)]  # as typed, 3 is a number
     for _ in range(2):
         value = found[-1]
         if not value.requires_grad:  # a constant
@@ -145,13 +174,29 @@ def ceiling(panels: Sequence[Panel]) -> float:
 
 
 def has_pole(values: Array) -> bool:
-    """Whether the greatest value stands far above those beside it, as no smooth peak does."""
+    """Whether the greatest value stands far above those beside it, as no peak does.
+
+    Beside 1/x**p, sampled at equal distances, the greatest is 3**p times the next one outwards, or more. What
+    p is, is seen further out; a narrow peak that falls like a power is flatter at its top than a pole is.
+
+    >>> x = np.linspace(-10, 10, 2000)
+    >>> has_pole(1 / x), has_pole(1 / (1 + 25 * abs(x)) ** 2)
+    (True, False)
+    """
     sizes = np.abs(values)
     top = int(np.argmax(np.where(np.isfinite(sizes), sizes, -1.0)))
-    beside = [
-        size for size in (*sizes[max(top - 1, 0) : top], *sizes[top + 1 : top + 2]) if np.isfinite(size)
-    ]
-    return bool(beside) and bool(sizes[top] > 1.5 * min(beside))
+    sides = [side for side in (sizes[:top][::-1], sizes[top + 1 :]) if len(side) and np.isfinite(side[0])]
+    if not sides:
+        return False
+    side = min(sides, key=lambda each: float(each[0]))
+    return bool(sizes[top] > max(1.5, 0.7 * 3 ** _fall(side)) * side[0])
+
+
+def _fall(side: Array) -> float:
+    """The power of the distance that values fall with, by two of them some way out; 0 if none is seen."""
+    if len(side) < 16 or not (np.isfinite(side[[7, 15]]).all() and side[7] > side[15] > 0):
+        return 0.0
+    return float(np.log2(side[7] / side[15]))
 
 
 def without_pole(values: Array) -> tuple[Array, tuple[float, float]]:

@@ -10,18 +10,21 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from dsl import certificate as certificates
 from dsl import equations
 from dsl.activation import Activation, as_numbers
-from dsl.build import code_digest, source
+from dsl.build import code_digest, model_output, source
 from dsl.certificate import DTYPES, MAKERS, Certificate, Row
 from dsl.equations import Equations
 from dsl.explain import GOOD, UNTRIED, naive, patches
+from dsl.model import Model
 from dsl.pipeline import JointStages, Stages, derive, stages
 from dsl.program import JointProgram, Program, RowProgram
 from dsl.rows import RowStages
 from dsl.show import show_activation, show_function, show_row_names
+from dsl.targets.model import layers, passes
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,21 @@ def whole(activation: Activation, certificate: Certificate | None = None, cost: 
     code = source(activation, certificate, made.program)
     steps = derivation(activation, certificate, cost, made)
     return (*steps, Part("Kernels and module", code=code, language="python"))
+
+
+def of_model(model: Model) -> tuple[Part, ...]:
+    """What a model becomes: what runs together, the layers that it holds, its source."""
+    called = tuple(
+        f"`{each.name}`: `dslgen explain {each.name}` tells how it became its kernels"
+        for each in model.activations
+    )
+    return (
+        Part("Definition", code=f"model {model.signature} =\n    {model.formula}", language="act"),
+        Part("Passes over memory", lines=tuple(" ".join(" ".join(each).split()) for each in passes(model))),
+        Part("Layers", code="\n".join(layers(model)), language="python"),
+        *([Part("Activations", lines=called)] if called else []),
+        Part("Kernels and module", code=model_output(model).make(), language="python"),
+    )
 
 
 DERIVED = "They are taken of the real function, before anything is rewritten for floating point."
@@ -167,6 +185,9 @@ def table(certificate: Certificate) -> tuple[tuple[str, ...], ...]:
 
 
 def _place(row: Row) -> str:
+    """The input of the worst error, where there is any error."""
+    if not row.worst_ulp:
+        return ""
     return ", ".join(f"{value:.6g}" for value in row.point or (row.worst_input,))
 
 
@@ -176,27 +197,30 @@ def _notes(certificate: Certificate, activation: Activation) -> tuple[str, ...]:
     return (*given, *(f"Breaks its bound: {line}" for line in broken))
 
 
-def title(activation: Activation) -> str:
-    """What a page or a paper about an activation is called."""
-    return f"{activation.name}: from formula to kernel"
+def title(subject: Activation | Model) -> str:
+    """What a page or a paper about an activation or a model is called."""
+    return f"{subject.name}: from formula to kernel"
 
 
-def parts_of_stage(activation: Activation, stage: str, text: str) -> Sequence[Part]:
-    """What `dslgen show` prints of a stage, as a part; `text` is what it prints as text."""
+def parts_of_stage(activation: Activation, stage: str, text: str, made: Any) -> Sequence[Part]:
+    """What `dslgen show` prints of a stage, as a part; `text` is what it prints as text.
+
+    `made` is what the stages made, which is not looked at after `parse`.
+    """
     make = _STAGES.get(stage)
     language = "python" if stage == "target" else "act"
-    found = () if make is None else make(activation)
+    found = () if make is None else make(activation, made)
     return [Part(f"{activation.name} after {stage}", equations=found, code=text, language=language)]
 
 
-def _stage(name: str) -> Callable[[Activation], tuple[Equations, ...]]:
-    return lambda activation: equations.stage(activation, getattr(stages(activation), name))
+def _stage(name: str) -> Callable[[Activation, Any], tuple[Equations, ...]]:
+    return lambda activation, made: equations.stage(activation, getattr(made, name))
 
 
-_STAGES: dict[str, Callable[[Activation], tuple[Equations, ...]]] = {
-    "parse": lambda activation: (equations.written(activation),),
+_STAGES: dict[str, Callable[[Activation, Any], tuple[Equations, ...]]] = {
+    "parse": lambda activation, made: (equations.written(activation),),
     "derive": _stage("derived"),
     "simplify": _stage("simplified"),
     "stabilise": _stage("stabilised"),
-    "schedule": lambda activation: equations.program(activation, stages(activation).program.functions),
+    "schedule": lambda activation, made: equations.program(activation, made.program.functions),
 }

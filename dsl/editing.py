@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dsl import functions
 from dsl.config import ConfigError, load
 from dsl.errors import SpecError
 from dsl.format import Token, tokens_of
-from dsl.ops import CONSTANTS, FUNCTIONS, OPS
+from dsl.functions import CALLABLE
+from dsl.ops import CONSTANTS, OPS
 from dsl.outline import CLAUSES, LEARN, Entry, Stretch, closing, outline, stretch, word_at
 from dsl.project import read_project, read_spec, spec_files
 
@@ -26,6 +28,7 @@ WORDS: Mapping[str, str] = {
     "concat": "`concat halves`, `concat interleaved`: one tensor holds all outputs.",
     "domain": "`domain x > 0`: where the formula is defined; NaN outside.",
     "gradient": "`gradient = expr`: the derivative to use in the place of the function's own.",
+    "eval": "`with a = uniform(0, 1) in training, 1/2 in eval`: what a name is in evaluation.",
     "learn": "`learn beta = 1.0`: a parameter that is trained; `learn w[channel]`, one for each channel.",
     "model": "`model name(arguments) = stage -> stage`: a model around an activation.",
     "module": "`module ELU`: the class's name; without it, the function's in CamelCase.",
@@ -33,7 +36,9 @@ WORDS: Mapping[str, str] = {
     "reference": "`reference torch.nn.functional.elu`: the function that tests hold it against, with fixed "
     "keyword arguments in brackets.",
     "require": "`require alpha > 0`: a constraint on parameters, checked at each call.",
-    "with": "`with u = expr`: a name for a subexpression; later ones may use earlier ones.",
+    "training": "`with a = uniform(0, 1) in training, 1/2 in eval`: what a name is in training.",
+    "with": "`with u = expr`: a name for a subexpression; later ones may use earlier ones. "
+    "`with u = a in training, b in eval`: one for each.",
 }
 """What the words of clauses and declarations mean, in Markdown."""
 
@@ -44,7 +49,10 @@ AFTER: Mapping[str, tuple[str, ...]] = {
 }
 """What may come after a word that no expression follows."""
 
-_OPERANDS = "xyzuvw"
+MODES = ("training", "eval")
+"""What may come after the `in` of a `with`."""
+OFFERED = functions.named("value", "row", "mark", "series")
+"""Functions that can be typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,10 @@ class Desk:
         if clause:
             return [Offer(word, "unit", clause[1]) for word in AFTER[clause[1]]]
         scope = self._scope(at)
+        if re.match(r"\s*with\b", line) and re.search(r"\bin\s+\w*\Z", line) and _is_closed(line):
+            return [Offer(word, "unit", "mode", WORDS[word]) for word in MODES]
+        if re.search(r"\blearn\s+\w+\s*\[\s*\w*\Z", line):
+            return [Offer("channel", "unit", "a value for each channel")]
         offers = [Offer(each.name, each.kind, each.text) for each in (scope.names if scope else ())]
         if re.fullmatch(r"\s*\w*", line):
             offers += [Offer(word, "clause", "clause", WORDS[word]) for word in CLAUSES]
@@ -152,7 +164,9 @@ class Desk:
             ]
             names |= {entry.name, *entry.aliases}
         offers += [
-            Offer(name, "function", _call(name), OPS[name].meaning) for name in FUNCTIONS if name not in names
+            Offer(name, "function", CALLABLE[name].call, CALLABLE[name].meaning)
+            for name in OFFERED
+            if name not in names
         ]
         return offers + [Offer(name, "constant", OPS[name].meaning) for name in CONSTANTS]
 
@@ -184,12 +198,12 @@ class Desk:
                 yield f"{_code(named.text)}\n\n{named.kind} of `{scope.name if scope else ''}`"
         if not called and word.text in WORDS:
             yield WORDS[word.text]
-        if word.text in FUNCTIONS and self._is_builtin(word):
+        if self._is_builtin(word):
             yield _builtin_text(word.text)
         for _, entry in self._entries():
             if word.text in (entry.name, *entry.aliases):
                 yield _entry_text(entry)
-        if word.text in FUNCTIONS:
+        if word.text in CALLABLE:
             yield _builtin_text(word.text)
         if word.text in CONSTANTS:
             yield f"{_code(word.text)}\n\n{OPS[word.text].meaning}"
@@ -200,8 +214,10 @@ class Desk:
     def _is_builtin(self, word: Token) -> bool:
         """Whether a call is of the language's own function, as `dsl.translate.is_builtin_call` has it."""
         scope = self._scope(word.start)
-        if word.text not in FUNCTIONS or (scope and scope.place == stretch(word)):
+        if word.text not in CALLABLE or (scope and scope.place == stretch(word)):
             return False
+        if CALLABLE[word.text].kind == "mark":  # A project's own definition of that name comes first.
+            return not any(word.text in (entry.name, *entry.aliases) for _, entry in self._entries())
         if scope and word.text in (scope.name, *scope.aliases):
             return True
         row = [
@@ -216,22 +232,21 @@ class Desk:
             count += depth == 1 and token.text == ","
             if depth == 1 and token.text == "=":
                 return False
-        return count == OPS[word.text].arity
+            if depth == 1 and token.text == "..":
+                return CALLABLE[word.text].kind == "series"
+        return count == CALLABLE[word.text].arity
+
+
+def _is_closed(line: str) -> bool:
+    return line.count("(") == line.count(")")
 
 
 def _code(text: str) -> str:
     return f"```act\n{text}\n```"
 
 
-def _call(name: str) -> str:
-    """A function of the language as it is called."""
-    row = OPS[name]
-    operands = iter(_OPERANDS)
-    return f"{name}({', '.join('c' if sort == 'b' else next(operands) for sort in row.sorts[: row.arity])})"
-
-
 def _builtin_text(name: str) -> str:
-    return f"{_code(_call(name))}\n\n{OPS[name].meaning}"
+    return f"{_code(CALLABLE[name].call)}\n\n{CALLABLE[name].meaning}"
 
 
 def _entry_text(entry: Entry) -> str:

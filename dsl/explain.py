@@ -22,10 +22,12 @@ from dsl.certify import kinks, sample
 from dsl.evaluate import Reference
 from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.ieee import evaluate
-from dsl.pipeline import Stages, compile_activation, compile_learned, derive, row_program
+from dsl.model import Model
+from dsl.pipeline import Stages, compile_activation, compile_joint, compile_learned, derive, row_program
 from dsl.program import Function, JointProgram, Program
 from dsl.settings import settings
 from dsl.show import show_activation, show_expr, show_function, show_passes, show_row_names
+from dsl.targets.model import layers, passes
 from dsl.ulp import FORMATS, Array, error_in_ulps
 
 PROBES = 1500
@@ -42,6 +44,8 @@ def explain(activation: Activation, certificate: Certificate | None = None, cost
         return _explain_learned(activation, cost)
     if activation.dim is not None:
         return _explain_rows(activation, cost)
+    if activation.joint:
+        return _explain_joint(activation, certificate, cost)
     stages = compile_activation(activation)
     sections = (
         ("Spec", show_activation(activation)),
@@ -75,6 +79,34 @@ def _explain_learned(activation: Activation, cost: str) -> str:
     )
 
 
+def _explain_joint(activation: Activation, certificate: Certificate | None, cost: str) -> str:
+    """The derivation of a function of several inputs or outputs: no one formula of it fails along a line."""
+    program = compile_joint(activation).program
+    return _document(
+        (
+            ("Spec", show_activation(activation)),
+            ("Rules that fired", report.rewrites(program)),
+            ("Program", _program(program)),
+            *([("Cost", cost)] if cost else []),
+            ("Certificate", _certified(activation, program, certificate)),
+        )
+    )
+
+
+def explain_model(model: Model) -> str:
+    """What a model becomes: what runs together, and the layers that it holds."""
+    called = "\n".join(f"dslgen explain {each.name}" for each in model.activations)
+    spec = f"model {model.signature} =\n    {model.formula}"
+    return _document(
+        (
+            ("Spec", f'"""{model.doc}"""\n{spec}' if model.doc else spec),
+            ("Passes over memory", "\n".join(line for said in passes(model) for line in said)),
+            ("Layers", "\n".join(layers(model))),
+            *([("How its activations became their kernels", called)] if called else []),
+        )
+    )
+
+
 def _explain_rows(activation: Activation, cost: str) -> str:
     """The derivation of a function of rows: what was done to it, its programs, its passes."""
     program = row_program(activation)
@@ -97,7 +129,7 @@ def _program(program: Program | JointProgram) -> str:
     return "\n\n".join(map(show_function, program.functions))
 
 
-def _certified(activation: Activation, program: Program, held: Certificate | None) -> str:
+def _certified(activation: Activation, program: Program | JointProgram, held: Certificate | None) -> str:
     current = held is not None and held.digest == code_digest(activation, program)
     if held is None or not current:
         return certificates.NOT_CERTIFIED

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 from pygments.lexer import RegexLexer, words
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Whitespace
 
-from dsl.ops import CONSTANTS, FUNCTIONS, ROW_FUNCTIONS
-from dsl.translate import LATER, MARKS
+from dsl.functions import CALLABLE
+from dsl.ops import CONSTANTS
 from dsl.vocabulary import LOGIC, WORDS, clauses, terminals
 
 HEAD = r"[A-Za-z_]\w*(?=\s*\([^()]*(?:\((?:[^()]|\([^()]*\))*\)[^()]*)*\)\s*=(?!=))"
 """The name of a definition: what follows is its inputs in brackets, and an equals sign."""
-BUILTINS = (*FUNCTIONS, *ROW_FUNCTIONS, *MARKS, *LATER)
+BUILTINS = tuple(CALLABLE)
 _T = terminals()
 _OPERATORS = ("COMPARE", "POWER", "ARROW", "RANGE", "SIGN", "TIMES", "EQUAL")
 _OPENING = ("LPAR", "LSQB", "COMMA", "SEMICOLON", "COLON", "DOT")

@@ -265,7 +265,12 @@ def _actions(server: Server, given: lsp.CodeActionParams) -> list[lsp.CodeAction
         return place.start <= given.range.end and given.range.start <= place.end
 
     found = [
-        action(f"put '{error.fix.text}'", lsp.CodeActionKind.QuickFix, [error], error.fix.safe)
+        action(
+            f"put '{error.fix.text}'" if error.fix.text else "take it away",
+            lsp.CodeActionKind.QuickFix,
+            [error],
+            error.fix.safe,
+        )
         for error in mended
         if error.fix is not None and is_near(error)
     ]

@@ -11,6 +11,8 @@ import unicodedata
 from typing import Any
 
 from dsl.errors import Fix, Span, SpecError, respell
+from dsl.functions import CALLABLE
+from dsl.ops import CONSTANTS
 from dsl.reduce import MAX_DEPTH, span_of
 from dsl.syntax import Source
 
@@ -39,6 +41,8 @@ _HIDDEN = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 _PLAIN = re.compile(r"\d+(\.\d*)?|\.\d+")
 _SUFFIX = re.compile(r"[eEfFjJlL]\d*")
 """What other languages write right after a number: 1e, 1.0f32, 2j are no products."""
+_DOTTED = re.compile(r"((?:[A-Za-z_]\w*\.)+)([A-Za-z_]\w*)")
+"""Names with dots between, and the last."""
 _PAIRS = {")": "(", "]": "["}
 
 _SPELLED: dict[str, str] = {
@@ -193,6 +197,8 @@ def unexpected_token(source: Source, offset: int, text: str, error: Any) -> Spec
         ended = "file" if whole else "definition"
         message = f"unexpected end of the {ended}, expected {_expected(error)}"
         return source.error("E0103", message, _end(source, offset, text))
+    if token.type == "DOT" and before is not None and before.type == "NAME":
+        return _dotted(source, offset, text, before)
     shown = f"'{_clip(token)}'"
     suggestion = None
     if token.type == "LPAR" and before is not None and before.type in ("NUMBER", "RPAR", "RSQB"):
@@ -205,6 +211,18 @@ def unexpected_token(source: Source, offset: int, text: str, error: Any) -> Spec
         span_of(source, offset, token),
         suggestion,
     )
+
+
+def _dotted(source: Source, offset: int, text: str, before: Any) -> SpecError:
+    """What to say of a name with a module before it, as in `np.exp(x)`."""
+    found = _DOTTED.match(text, before.start_pos)
+    modules, name = (found[1], found[2]) if found else (f"{before}.", "")
+    start = span_of(source, offset, before)
+    span = Span(start.path, start.line, start.column, start.line, start.column + len(modules))
+    known = name in CALLABLE or name in CONSTANTS
+    help_ = f"write '{_clip(name)}'" if known else "functions of the language stand by themselves: 'exp(x)'"
+    message = f"unexpected '{_clip(modules)}', a function has no module before it"
+    return source.error("E0103", message, span, help_, Fix(span, "", True) if known else None)
 
 
 def _clip(text: str, limit: int = 40) -> str:

@@ -12,14 +12,13 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
 from dsl import cache
-from dsl.activation import Activation
+from dsl.activation import Activation, with_defaults
 from dsl.build import module_output
 from dsl.certificate import Certificate, ToolsMissing, read_lock
 from dsl.files import write_atomic
@@ -58,30 +57,16 @@ class Picture:
         return f"Picture({len(self.svg):,} bytes of SVG, {len(self.png):,} of PNG)"
 
 
-def bind(activation: Activation, values: Mapping[str, float]) -> Activation:
-    """The activation with these defaults of its parameters."""
-    parameters = [
-        replace(each, default=Fraction(values[each.name])) if each.name in values else each
-        for each in activation.parameters
-    ]
-    return replace(activation, parameters=tuple(parameters))
-
-
 def picture(activation: Activation, low: float, high: float, dtype: str) -> Picture:
     """An activation's picture, parameters at their defaults, for low <= x <= high.
 
-    Raises `ToolsMissing` without matplotlib and numpy, `dsl.curves.CurveError` for what has no curve.
+    Raises `ToolsMissing` without matplotlib and numpy, `dsl.curves.CurveError` for a parameter
+    without a default.
     """
     _need("matplotlib", "plot")
-    from dsl.curves import CurveError, panels
-    from dsl.plot import describe, draw
+    from dsl.plot import pictures
 
-    if activation.joint or activation.dim is not None:
-        what = "has several inputs" if activation.joint else "is a function of rows"
-        raise CurveError(f"'{activation.name}' {what}, and therefore no curve")
-    found = panels(activation, low, high, dtype)
-    svg, png = (draw(*describe(activation, dtype), found, kind) for kind in ("svg", "png"))
-    return Picture(svg, png)
+    return Picture(*pictures(activation, low, high, dtype, ("svg", "png")))
 
 
 def known(activation: Activation) -> Certificate | None:
@@ -119,7 +104,7 @@ def as_html(activation: Activation, values: Mapping[str, float]) -> str:
 
     parts = [f"<pre>{escape(show_activation(activation))}</pre>"]
     try:
-        drawn = b64encode(picture(bind(activation, values), -10, 10, "float32").svg).decode()
+        drawn = b64encode(picture(with_defaults(activation, values), -10, 10, "float32").svg).decode()
         alt = escape(f"{activation.name}, its derivatives, and their errors")
         parts.append(f'<img alt="{alt}" style="max-width: 100%" src="data:image/svg+xml;base64,{drawn}">')
     except (CurveError, ToolsMissing) as reason:

@@ -70,7 +70,7 @@ def outline(text: str) -> tuple[Entry, ...]:
     """
     row = [token for token in tokens_of(text) if token.kind != "comment"]
     heads = list(_heads(row))
-    ends = [first for first, _, _ in heads[1:]] + [len(row)]
+    ends = [*(first for first, _, _ in heads), len(row)][1:]
     return tuple(
         _entry(text, row[first:end], name - first, close - first)
         for (first, name, close), end in zip(heads, ends, strict=True)

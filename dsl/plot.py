@@ -1,6 +1,7 @@
-"""The picture of an activation: f, f' and f'', and below each how far off results are.
+"""The picture of an activation: f, f' and f'', and below each how far off results are; or several curves.
 
-In: `Panel`s. Out: the bytes of a PNG or an SVG, the same for the same panels.
+In: an activation, or its `Panel`s or its `Family`. Out: the bytes of a PNG or an SVG, the same for the same
+of these.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.certificate import show_parameters
 from dsl.curves import (
     FLOOR,
@@ -26,10 +27,13 @@ from dsl.curves import (
     Panel,
     ceiling,
     has_pole,
+    known,
+    panels,
     summary,
     without_pole,
 )
-from dsl.settings import defaults
+from dsl.families import Family, family, has_family
+from dsl.ulp import Array
 
 KINDS = ("png", "svg")
 STYLES: dict[str, dict[str, Any]] = {
@@ -50,19 +54,38 @@ _SETTINGS: Any = {
 }
 
 
+def pictures(
+    activation: Activation, low: float, high: float, dtype: str, kinds: Sequence[str]
+) -> list[bytes]:
+    """The picture of an activation for low <= x <= high, as the bytes of a file of each kind.
+
+    Raises `CurveError` where a parameter has no default.
+    """
+    values = show_parameters(known(as_numbers(activation)))
+    if has_family(activation):
+        curves = family(activation, low, high)
+        subtitle = "; ".join(filter(None, [values, f"exact values {curves.note}"]))
+        return [draw_family(_title(activation, 60), subtitle, curves, kind) for kind in kinds]
+    found = panels(activation, low, high, dtype)
+    return [draw(*describe(activation, dtype), found, kind) for kind in kinds]
+
+
 def describe(activation: Activation, dtype: str) -> tuple[str, str]:
-    """The title and the subtitle of an activation's picture."""
-    formula = " ".join(activation.formula.split())
-    call = f"{activation.name}({activation.input}) = {formula}"
-    values = show_parameters(defaults(activation) or {})
+    """The title and the subtitle of a picture with errors."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     parts = [
-        values,
+        show_parameters(known(as_numbers(activation))),
+        "in evaluation" if activation.random else "",
         f"{dtype} on {device}, torch {torch.__version__}",
         f"worst of each of {STRETCHES} stretches",
     ]
-    where = "; ".join(filter(None, parts))
-    return call if len(call) <= 90 else call[:87] + "...", where
+    return _title(activation), "; ".join(filter(None, parts))
+
+
+def _title(activation: Activation, room: int = 90) -> str:
+    formula = " ".join(activation.formula.split())
+    call = f"{activation.name}({', '.join(activation.inputs)}) = {formula}"
+    return call if len(call) <= room else call[: room - 3] + "..."
 
 
 def draw(title: str, subtitle: str, panels: Sequence[Panel], kind: str) -> bytes:
@@ -77,8 +100,7 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], kind: str) -> bytes
         for row, label in zip(axes, ("exact value", "error in ulps"), strict=True):
             row[0].set_ylabel(label)
             row[0].yaxis.set_label_coords(-0.18, 0.5)
-        figure.text(_MARGINS["left"], 0.955, title, fontsize=13, fontweight="bold", parse_math=False)
-        figure.text(_MARGINS["left"], 0.915, subtitle, color="#555555", parse_math=False)
+        _headings(figure, title, subtitle)
         lines, names = axes[1][0].get_legend_handles_labels()
         legend = figure.legend(
             lines[::-1],
@@ -90,20 +112,45 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel], kind: str) -> bytes
         )
         for line in legend.get_lines():
             line.set_linewidth(3)
-        buffer = BytesIO()
-        metadata = {"Software": None} if kind == "png" else {"Date": None}
-        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+        return _file(figure, kind)
+
+
+def draw_family(title: str, subtitle: str, found: Family, kind: str) -> bytes:
+    """The picture of curves that belong together, as the bytes of a file of a kind."""
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(8.0, 5.0))
+        axes = figure.subplots(gridspec_kw=_MARGINS)
+        # From light to dark, in order, and dark enough for white paper at the light end.
+        colours = mpl.colormaps["viridis"](np.linspace(0.85, 0.1, len(found.curves)))
+        for curve, colour in zip(found.curves, colours, strict=True):
+            axes.plot(curve.x, curve.y, label=curve.label, color=colour, linewidth=1.6)
+        _frame(axes, found.curves[0].x)
+        axes.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+        _headings(figure, title, subtitle)
+        figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0), ncols=len(found.curves), frameon=False)
+        return _file(figure, kind)
+
+
+def _headings(figure: Any, title: str, subtitle: str) -> None:
+    figure.text(_MARGINS["left"], 0.955, title, fontsize=13, fontweight="bold", parse_math=False)
+    figure.text(_MARGINS["left"], 0.915, subtitle, color="#555555", parse_math=False)
+
+
+def _file(figure: Any, kind: str) -> bytes:
+    buffer = BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"Date": None}
+    figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
     return buffer.getvalue()
 
 
-def _frame(axes: Any, panel: Panel) -> None:
-    axes.set_xlim(panel.x[0], panel.x[-1])
+def _frame(axes: Any, x: Array) -> None:
+    axes.set_xlim(x[0], x[-1])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.axvline(0, color="#cccccc", linewidth=0.8, zorder=0)
 
 
 def _curve(axes: Any, panel: Panel) -> None:
-    _frame(axes, panel)
+    _frame(axes, panel.x)
     values = panel.exact
     if has_pole(values):
         values, (low, high) = without_pole(values)
@@ -115,7 +162,7 @@ def _curve(axes: Any, panel: Panel) -> None:
 
 
 def _errors(axes: Any, panel: Panel, top: float) -> None:
-    _frame(axes, panel)
+    _frame(axes, panel.x)
     for name, style in STYLES.items():
         if name not in panel.errors:
             continue

@@ -34,6 +34,10 @@ class Progress:
         """Say that so many of all pieces are done, and which was the last."""
         self._put(f"[{done}/{total}] {label}"[: get_terminal_size().columns - 1])
 
+    def clear(self) -> None:
+        """Take the line away, for what is printed next."""
+        self._put("")
+
     def note(self, text: str) -> None:
         """A line that stays, above the one that is written anew."""
         self._put(f"{text}\n")

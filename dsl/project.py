@@ -59,8 +59,12 @@ def _is_directory(path: Path) -> bool:
 def read_spec(path: Path) -> str:
     """The text of a spec file; raises `SpecError` where it is missing, too large or not text."""
 
-    def refuse(code: str, message: str, line: int = 0, column: int = 0) -> SpecError:
-        return SpecError(code, message, Span(str(path), line, column, line, column + 1))
+    def refuse(
+        code: str, message: str, line: int = 0, column: int = 0, suggestion: str | None = None
+    ) -> SpecError:
+        return SpecError(
+            code, message, Span(str(path), line, column, line, column + 1), suggestion=suggestion
+        )
 
     if not path.name.isprintable():  # The name goes into a comment of the generated file.
         raise SpecError(
@@ -70,7 +74,8 @@ def read_spec(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise refuse("E0001", "no such file or directory") from None
+        help_ = None if path.suffix == ".act" else "'dslgen init' starts a project with one"
+        raise refuse("E0001", "no such file or directory", suggestion=help_) from None
     except IsADirectoryError:
         raise refuse("E0002", "is a directory, not a spec file") from None
     except (OSError, ValueError) as error:

@@ -16,12 +16,13 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module, invalidate_caches
 from inspect import getmodule, getsource
+from math import isfinite
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dsl import cache as store
 from dsl import compiled
-from dsl.activation import Activation
+from dsl.activation import Activation, with_defaults
 from dsl.build import Output, compiler, module_output, plan_outputs, support_outputs
 from dsl.errors import Span, SpecError, SpecErrors, did_you_mean
 from dsl.resolve import activations
@@ -117,11 +118,16 @@ def _shown(activation: Activation) -> dict[str, Callable[[nn.Module], Any]]:
 
     def values(layer: nn.Module) -> dict[str, float]:
         given = {each.name: getattr(layer, each.name) for each in activation.parameters}
-        return {name: value for name, value in given.items() if isinstance(value, int | float)}
+        for each in activation.learned:  # As trained; of one with a value for each channel, the initial one.
+            held = getattr(layer, each.name).detach().flatten().tolist()
+            given |= dict(zip(each.entries, held, strict=True)) if len(held) == len(each.entries) else {}
+        return {
+            name: value for name, value in given.items() if isinstance(value, int | float) and isfinite(value)
+        }
 
     def plot(layer: nn.Module) -> Callable[..., notebook.Picture]:
         def draw(low: float = -10, high: float = 10, dtype: str = "float32") -> notebook.Picture:
-            return notebook.picture(notebook.bind(activation, values(layer)), low, high, dtype)
+            return notebook.picture(with_defaults(activation, values(layer)), low, high, dtype)
 
         return draw
 

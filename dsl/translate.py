@@ -14,19 +14,14 @@ from dsl.activation import Activation, known_defaults
 from dsl.errors import Fix, Span, SpecError, respell
 from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, is_op, postorder, symbols
 from dsl.forms import DRAWS
+from dsl.functions import CALLABLE, named
 from dsl.indexed import INDEXED
 from dsl.ops import CONSTANTS, FUNCTIONS, OPS, ROW_FUNCTIONS
 from dsl.show import OPERATORS
 from dsl.syntax import Source, Term
 
-LATER: dict[str, str] = {
-    "cast": "'cast'",
-}
-"""Functions of the language that this version does not compile, and what they are part of."""
-
-
-MARKS: dict[str, int] = {"stop_gradient": 1, "slope": 2, "uniform": 2, "normal": 2}
-"""Functions of the language that say more than a value, and how many arguments they take."""
+MARKS = named("mark")
+LATER = named("later")
 
 
 @dataclass
@@ -96,11 +91,9 @@ def translate(term: Term, scope: Scope) -> Expr | None:
             if node.kind in INDEXED:
                 values.append(INDEXED[node.kind](node, scope, translate))
                 continue
-            what = None
-            if node.kind == "call" and node.text not in scope.callees and node.text not in scope.silent:
-                what = LATER.get(node.text)
-            if what is not None:
-                scope.note("E0190", f"{what} are not yet supported".replace("' are", "' is"), node.span)
+            own = node.text in scope.callees or node.text in scope.silent
+            if node.kind == "call" and node.text in LATER and not own:
+                scope.note("E0190", f"'{node.text}' is not yet supported", node.span)
                 values.append(None)
                 continue
             stack.append((node, True))
@@ -215,9 +208,10 @@ def _call(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
     elif name in (*FUNCTIONS, *ROW_FUNCTIONS) and node.keywords:
         scope.note("E0119", f"'{name}' takes no keyword arguments", node.keywords[0].span)
     elif name in (*FUNCTIONS, *ROW_FUNCTIONS):
-        scope.note("E0102", f"'{name}' takes {_count(OPS[name].arity)}, got {given}", node.span)
+        help_ = f"'row{name}' is that of a row" if name in ("max", "min") and given == 1 else None
+        scope.note("E0102", f"'{name}' takes {_count(OPS[name].arity)}, got {given}", node.span, help_)
     else:
-        known = [*FUNCTIONS, *ROW_FUNCTIONS, *MARKS, *scope.callees, *LATER]
+        known = [*CALLABLE, *scope.callees]
         scope.note("E0101", f"unknown function '{name}'", _head(node), *respell(name, known, _head(node)))
     return None
 
@@ -228,8 +222,9 @@ def _mark(node: Term, operands: list[Expr | None], scope: Scope) -> Expr | None:
     if node.keywords:
         scope.note("E0119", f"'{name}' takes no keyword arguments", node.keywords[0].span)
         return None
-    if len(operands) != MARKS[name]:
-        scope.note("E0102", f"'{name}' takes {_count(MARKS[name])}, got {len(operands)}", node.span)
+    arity = CALLABLE[name].arity
+    if len(operands) != arity:
+        scope.note("E0102", f"'{name}' takes {_count(arity)}, got {len(operands)}", node.span)
         return None
     if not _all_real(node.operands, operands, scope):
         return None

@@ -280,8 +280,8 @@ def test_what_is_imported(tmp_path: Path) -> None:
     assert probe(cwd, "build")["LIGHT"] == "[]"
     assert "dsl.pipeline" not in probe(cwd, "build", "--check")["LIGHT"]
     front = set(
-        "cli config constants errors files indexed learned mistakes names parallel parse project reduce "
-        "resolve resolve_model syntax translate vocabulary".split()
+        "cli config constants errors files functions indexed learned mistakes names parallel parse project "
+        "reduce resolve resolve_model syntax translate vocabulary".split()
     )
     loaded = {name.strip("'[] ").removeprefix("dsl.").partition(".")[0] for name in modules.split(",")}
     assert loaded & set(builder.NOT_SHAPING) <= front

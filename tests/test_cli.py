@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click import Option
 
 from dsl import __version__
-from dsl.cli import STAGES, _run
+from dsl.cli import STAGES, _run, cli
 from dsl.targets import SUPPORT
+from dsl.usage import EXAMPLES, SECTIONS
 
 ROOT = Path(__file__).parent.parent
 
@@ -125,12 +129,24 @@ def test_show_finds_definitions(project: Path, capsys: Capture) -> None:
 def test_build_and_its_check(project: Path, capsys: Capture) -> None:
     code, out, err = run(capsys, "build", "--check", "-o", "out dir")
     assert code == 1
-    assert "+++ out dir/silu.py" in out
+    assert "would create out dir/silu.py\n" in out
+    assert "+++" not in out
     assert err.endswith("run: dslgen build -o 'out dir'\n")
     assert not (project / "out dir").exists()
-    written = f"{3 + len(SUPPORT)} written, 0 unchanged, 0 removed"  # and the package
-    assert run(capsys, "build", "-o", "out dir") == (0, f"out dir: {written}\n", "")
+    report = f"{3 + len(SUPPORT)} written, 0 unchanged, 0 removed"  # and the package
+    assert run(capsys, "build", "-o", "out dir") == (0, f"out dir: {report}\n", "")
     assert run(capsys, "build", "--check", "-o", "out dir") == (0, "", "")
+    written = (project / "out dir/silu.py").read_text()
+    (project / "out dir/silu.py").write_text(written + "# edited\n")
+    code, out, err = run(capsys, "build", "--check", "-o", "out dir")
+    assert (code, out) == (1, "would change out dir/silu.py\n")
+    for options in (["--diff"], ["--check", "--diff"]):
+        code, out, err = run(capsys, "build", *options, "-o", "out dir")
+        assert code == 1
+        assert "+++ out dir/silu.py" in out
+        assert "\n-# edited\n" in out
+        assert err == "out dir: 1 file out of date; run: dslgen build -o 'out dir'\n"
+    assert run(capsys, "build", "--diff", "--watch")[0] == 2
     (project / "out dir/silu.py").write_text("mine\n")
     code, _, err = run(capsys, "build", "-o", "out dir")
     assert code == 2
@@ -138,7 +154,7 @@ def test_build_and_its_check(project: Path, capsys: Capture) -> None:
 
 
 def test_an_internal_error_is_short(project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STAGES, "parse", lambda _: 1 // 0 and "")
+    monkeypatch.setitem(STAGES, "parse", lambda *_: 1 // 0 and "")
     code, _, err = run(capsys, "show", "silu", "--after", "parse")
     assert code == 2
     assert err == "dslgen: internal error (ZeroDivisionError: integer division or modulo by zero)\n"
@@ -152,8 +168,36 @@ def test_a_closed_pipe_is_quiet(project: Path) -> None:
 
 
 def test_interrupt_is_quiet(project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: object) -> str:
+    def interrupt(*_: object) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(STAGES, "parse", interrupt)
     assert run(capsys, "show", "silu", "--after", "parse") == (130, "", "\ndslgen: stopped\n")
+
+
+def test_help_has_every_command_and_an_example_of_each(capsys: Capture) -> None:
+    listed = [name for lines in SECTIONS.values() for name in lines]
+    assert sorted(listed) == sorted(cli.commands) == sorted(EXAMPLES)
+    whole = run(capsys, "--help")[1]
+    for lines in SECTIONS.values():
+        for name, line in lines.items():
+            assert re.search(rf"^  {name} +{re.escape(line[:40])}", whole, re.MULTILINE)
+    for name, examples in EXAMPLES.items():
+        shown = run(capsys, name, "--help")[1]
+        assert not [
+            each for each in cli.commands[name].params if isinstance(each, Option) and not _told(each)
+        ]
+        for example in examples:
+            assert f"    {example}\n" in shown
+            program, given, *arguments = shlex.split(example.partition(" > ")[0])
+            assert (program, given) == ("dslgen", name)
+            cli.commands[name].make_context(name, arguments)  # raises what is wrong usage
+
+
+def _told(option: Option) -> bool:
+    return bool(option.help) or option.hidden
+
+
+def test_a_misspelt_command(capsys: Capture) -> None:
+    assert "no command 'plott': did you mean 'plot'?" in run(capsys, "plott")[2]
+    assert "no command 'make'; dslgen --help lists them" in run(capsys, "make")[2]

@@ -58,3 +58,13 @@ def test_certify_keeps_what_is_done(tmp_path: Path) -> None:
     held = json.loads((tmp_path / "certificates.json").read_text(encoding="utf-8"))
     assert "one" in json.dumps(held)
     assert '"two"' not in json.dumps(held)
+
+
+def test_a_gallery_shows_how_far_it_is_and_leaves_nothing_half_made(tmp_path: Path) -> None:
+    (tmp_path / "two.act").write_text("one(x) = max(x, 0)\ntwo(x) = min(x, 0)\n", encoding="utf-8")
+    command = ["dsl", "gallery", "two.act", "-o", "site", "--jobs", "1"]
+    done = interrupted(command, tmp_path, lambda shown: "[1/2] one" in shown)
+    assert done.code == 130
+    assert done.shown.endswith("dslgen: stopped\r\n")
+    assert "Traceback" not in done.shown
+    assert [each.name for each in tmp_path.iterdir()] == ["two.act"]

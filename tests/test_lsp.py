@@ -17,7 +17,7 @@ from pygls.lsp.client import LanguageClient
 
 from dsl.editing import WORDS, Desk
 from dsl.format import format_text
-from dsl.ops import FUNCTIONS
+from dsl.functions import CALLABLE
 from dsl.outline import CLAUSES
 from dsl.project import check_text
 
@@ -208,13 +208,64 @@ def test_every_word_has_a_meaning() -> None:
 
 
 def test_every_function_can_be_told_and_offered(tmp_path: Path) -> None:
-    for name in FUNCTIONS:
+    for name, row in CALLABLE.items():
         file = tmp_path / "f.act"
-        desk = Desk(file, {file: f"f(x) = {name}("})
-        told = desk.tell(len("f(x) = "))
+        for text in (f"f(x) = {name}(", f"f(x) = {row.call}"):
+            desk = Desk(file, {file: text})
+            told = desk.tell(len("f(x) = "))
+            assert told is not None, text
+            assert told.text.startswith(f"```act\n{name}("), text
+            offered = {offer.word: offer for offer in desk.offers(len("f(x) = "))}
+            assert (name in offered) == (row.kind != "later")
+
+
+def test_a_definition_or_a_parameter_of_such_a_name_comes_first(tmp_path: Path) -> None:
+    file = tmp_path / "f.act"
+    text = "normal(x, y) = x + y\nf(x; slope = 1) = normal(slope, 1) + slope(x, 1) * sum(k in 0..2: x**k)"
+    desk = Desk(file, {file: text})
+    for mark, said in (
+        ("normal(slope", "normal(x, y) = x + y"),
+        ("slope, 1", "parameter of `f`"),
+        ("slope(x", "whose derivative by x is s"),
+        ("sum(k", "both included"),
+    ):
+        told = desk.tell(text.index(mark))
         assert told is not None
-        assert told.text.startswith(f"```act\n{name}(")
-        assert name in {offer.word for offer in desk.offers(len("f(x) = "))}
+        assert said in told.text, mark
+    found = desk.origin(text.index("normal(slope"))
+    assert found is not None
+    assert found.place.start == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("f(x) = x * a\n  with a = uniform(0, 1) in ", {"training", "eval"}),
+        ("f(x) = x * a\n  with a = 1 in training, 2 in ev", {"training", "eval"}),
+        ("f(x; learn a[", {"channel"}),
+    ],
+)
+def test_a_place_for_few_words(text: str, offered: set[str], tmp_path: Path) -> None:
+    file = tmp_path / "f.act"
+    assert {each.word for each in Desk(file, {file: text}).offers(len(text))} == offered
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n", "f", "f(x", "f(x) ", '"""half a'])
+def test_a_file_without_a_definition_has_answers(text: str, tmp_path: Path) -> None:
+    """Every file begins so."""
+    file = tmp_path / "f.act"
+    desk = Desk(file, {file: text})
+    for at in range(len(text) + 1):
+        desk.offers(at)
+        desk.tell(at)
+        desk.origin(at)
+    desk.findings()
+
+
+def test_an_index_is_not_a_mode(tmp_path: Path) -> None:
+    text = "f(x) = a\n  with a = sum(k in "
+    file = tmp_path / "f.act"
+    assert "relu" in {each.word for each in Desk(file, {file: text}).offers(len(text))}
 
 
 def test_dotted_names_and_comments_mean_nothing_here(tmp_path: Path) -> None:

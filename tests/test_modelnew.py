@@ -166,6 +166,10 @@ def test_check_says_what_is_out_of_date(folder: Path, capsys: pytest.CaptureFixt
     before = path.read_text()
     path.write_text(before + "# edited\n")
     assert _run(command) == 1
+    said = capsys.readouterr()
+    assert said.out == f"would change {path}\n"
+    assert "1 file out of date; run: dslgen emit " in said.err
+    assert _run([*command[:-1], "--diff"]) == 1
     assert "-# edited" in capsys.readouterr().out
     path.write_text(before)
 

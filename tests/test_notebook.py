@@ -9,11 +9,11 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import torch
 
 import dsl
 from dsl import notebook
 from dsl.certificate import Certificate, ToolsMissing
-from dsl.curves import CurveError
 
 
 def html(layer: Any) -> str:
@@ -53,13 +53,23 @@ def test_a_picture_at_the_modules_own_parameters(tmp_path: Path) -> None:
         drawn.save("bump.gif")
 
 
+def test_a_picture_of_what_was_trained() -> None:
+    layer: Any = dsl.compile(
+        "bent(x; learn a[2] = (1, 0.5), learn b[channel] = 2) = a[0] * x + a[1] * b * x**2"
+    )
+    assert "a_0 = 1, a_1 = 0.5, b = 2" in layer.plot()._repr_svg_()
+    with torch.no_grad():
+        layer.a.copy_(torch.tensor([3.0, -0.25]))
+        layer.b.fill_(4.0)
+    assert "a_0 = 3, a_1 = -0.25, b = 4" in layer.plot()._repr_svg_()
+
+
 def test_several_inputs_have_a_formula() -> None:
     layer: Any = dsl.compile("pair(x, y) = x * y")
     shown = html(layer)
     assert "pair(x, y) = x * y" in shown
-    assert "several inputs, and therefore no curve" in shown
-    with pytest.raises(CurveError):
-        layer.plot()
+    assert "data:image/svg+xml" in shown
+    assert "along x, for some values of y" in layer.plot()._repr_svg_()
     with pytest.raises(ValueError, match="one input"):
         _ = layer.certificate
 

@@ -23,7 +23,10 @@ from dsl.curves import (
     panels,
     summary,
 )
-from dsl.plot import KINDS, STYLES, describe, draw
+from dsl.evaluate import Reference
+from dsl.expr import Number, Symbol
+from dsl.families import BESIDE, family, on_row
+from dsl.plot import KINDS, STYLES, describe, draw, pictures
 from dsl.resolve import activations
 
 Capture = pytest.CaptureFixture[str]
@@ -124,7 +127,10 @@ def test_title() -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n")
+    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n  require a > 0\n")
+    assert _run(["plot", "a.act:twice", "-o", "twice.svg", "--set", "a=2.5"]) == 0
+    assert "a = 2.5; float32 on" in Path("twice.svg").read_text(encoding="utf-8")
+    capsys.readouterr()
     assert _run(["plot", "a.act:silu", "-o", "out/silu.svg", "--range", "-4", "4"]) == 0
     assert capsys.readouterr().out == "wrote out/silu.svg\n"
     assert Path("out/silu.svg").read_text(encoding="utf-8").startswith("<?xml")
@@ -138,14 +144,17 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Ca
         (["a.act:silu", "-o", "a.gif"], "ends in .png or .svg"),
         (["a.act:silu", "-o", "a.png", "--range", "1", "1"], "the smaller first"),
         (["a.act:silu", "-o", "a.png", "--range", "nan", "1"], "the smaller first"),
-        (["a.act:twice", "-o", "a.png"], "without a default"),
+        (["a.act:twice", "-o", "a.png"], "without a default, at which to draw it: a"),
+        (["a.act:twice", "-o", "a.png", "--set", "b=1"], "--set: no 'b': a"),
+        (["a.act:twice", "-o", "a.png", "--set", "a=x"], "a=VALUE takes a number"),
+        (["a.act:twice", "-o", "a.png", "--set", "a=-1"], "requires otherwise"),
     ],
 )
 def test_wrong_usage(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n")
+    Path("a.act").write_text(SILU + "twice(x; a) = a * x\n  require a > 0\n")
     assert _run(["plot", *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not Path("a.png").exists()
@@ -160,3 +169,70 @@ def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert _run(["plot", "a.act", "-o", "a.png"]) == 2
     said = capsys.readouterr().err
     assert said == "Error: this needs matplotlib, not installed: pip install 'dslgen[plot]'\n"
+
+
+def test_what_is_learned_is_a_number_and_what_draws_is_in_evaluation() -> None:
+    made = activations(
+        "leaky(x; learn weight[channel] = 0.25) = where(x > 0, x, weight * x)\n"
+        "  reference torch.nn.functional.prelu\n"
+        "noisy(x) = x + z\n  with z = normal(0, 1) in training, 0 in eval\n"
+    )
+    for each in made:
+        for panel in panels(each, -2, 2, "float32", points=50):
+            assert panel.errors[OURS].max() == 0, each.name
+
+
+def test_a_constant_has_a_picture() -> None:
+    """Whoever types 3 * x into the playground types 3 first."""
+    (three,) = activations("three(x) = 3")
+    for panel in panels(three, -1, 1, "float32", points=10):
+        assert {name: error.max() for name, error in panel.errors.items()} == {OURS: 0, TYPED: 0}
+
+
+def test_errors_of_a_derivative_that_the_formula_does_not_have_are_ours_alone() -> None:
+    (step,) = activations("step(x) = where(x >= 0, 1, 0)\n  gradient = where(abs(x) <= 1, 1, 0)")
+    value, first, second = panels(step, -2, 2, "float32", points=50)
+    assert set(value.errors) == {OURS, TYPED}
+    assert set(first.errors) == set(second.errors) == {OURS}
+    assert first.errors[OURS].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "note", "labels"),
+    [
+        ("f(gate, up) = gate * up", "along gate, for some values of up", ["up = -2", "up = -1"]),
+        ("f(x, y, z) = (x * y, z)", "along x, for some values of y, z at 1; the first output", ["y = -2"]),
+        ("f(x) = (x, -x)", "along x, of all outputs", ["output 1", "output 2"]),
+        (
+            "f(x, y) = x * y - rowmax(x)",
+            "along one element x of the row (x, -1, 0, 1, 2), y at 1",
+            ["x", "-1"],
+        ),
+    ],
+)
+def test_several_curves(spec: str, note: str, labels: list[str]) -> None:
+    (activation,) = activations(spec)
+    found = family(activation, -4, 4, 5)
+    assert found.note == note
+    assert [curve.label for curve in found.curves][: len(labels)] == labels
+    with pytest.raises(CurveError, match="no curve of its own"):
+        panels(activation, -4, 4, "float32")
+    (drawn,) = pictures(activation, -4, 4, "float32", ["svg"])
+    texts = [each.text for each in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert {f"exact values {note}", *labels} <= set(texts)
+
+
+def test_a_row_is_reduced_as_torch_reduces_it() -> None:
+    """Each reduction, at the elements of the row that is drawn."""
+    rows = torch.tensor([[x, *BESIDE] for x in (-3.0, 0.5, 4.0)], dtype=torch.float64)
+    for name, reduced in {
+        "rowsum": rows.sum(1),
+        "rowmean": rows.mean(1),
+        "rowmax": rows.amax(1),
+        "rowmin": rows.amin(1),
+        "rowvar": rows.var(1, correction=0),
+    }.items():
+        (activation,) = activations(f"f(x) = x + {name}(x)")
+        root, *_ = on_row(activation.body, "x", [Symbol("x"), *map(Number, BESIDE)])
+        found = Reference(root, "x", {})(rows[:, 0].numpy()).rounded
+        np.testing.assert_allclose(found, (rows[:, 0] + reduced).numpy(), rtol=1e-12)

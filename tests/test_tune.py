@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from inspect import getclosurevars
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from dsl import profiler
+from dsl import profiler, tuned
 from dsl.cli import _run
 from dsl.profiler import DRAM, GRID, HITS, PROCESSOR, STALLED, SUCCESSORS, WARPS, NoProfiler, Profile, parse
-from dsl.tune import Choice, store, tune
+from dsl.tune import Choice, Result, Trial, store, tune
 from dsl.tuned import Session
 from tests import handmade
 
@@ -206,3 +206,30 @@ def test_what_is_stored_is_launched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_tuning_needs_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["tune", "mish"]) == 2
     assert "predicts without one" in capsys.readouterr().err
+
+
+def test_stopped_tuning_keeps_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped:
+        gpu = "A GPU"
+
+        def __init__(self, *_: object) -> None: ...
+
+        def results(self, name: str, dtype: str, profiled: bool) -> Iterator[tuple[str, Result]]:
+            if dtype == "bfloat16":
+                raise KeyboardInterrupt
+            trial = Trial(Choice(2048, 4, 3), 1.0, "static")
+            yield f"_{name}_kernel/{dtype}", Result((trial,), trial, 0.01)
+
+    monkeypatch.setattr(tuned, "Session", Stopped)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "generated").mkdir()
+    (tmp_path / "a.act").write_text("f(x) = x + 1", encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text('[tool.dslgen]\nspecs = ["a.act"]\n', encoding="utf-8")
+    assert _run(["tune", "f"]) == 130
+    assert "stopped: generated keeps the 1 choices that were found" in capsys.readouterr().err
+    held = json.loads((tmp_path / "generated/_tuned.json").read_text(encoding="utf-8"))
+    assert held == {"A GPU": {"_f_kernel/float32": [2048, 4, 3]}}
+    assert _run(["tune", "f", "--dry-run"]) == 130
+    assert "nothing is kept" in capsys.readouterr().err

@@ -22,9 +22,12 @@ import pytest
 
 from dsl.build import BuildError
 from dsl.cli import _run
-from dsl.resolve import activations
-from dsl.web import function, worker
+from dsl.parse import parse_statements
+from dsl.resolve import activations, resolve_all
+from dsl.resolve_model import resolve_models
+from dsl.web import function, model, worker
 from dsl.web.answers import Question, answers, definitions, read
+from dsl.web.function import FEATURES
 from dsl.web.gallery import MARK, read_counts, write
 from dsl.web.serve import Handler, Server
 from dsl.web.worker import Work
@@ -70,7 +73,7 @@ def site(project: Path) -> Path:
         command, cwd=project, env=environment(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "wrote site/index.html, with 3 functions\n"
+    assert done.stdout == "wrote site/index.html, with 3 definitions\n"
     return project / "site"
 
 
@@ -135,6 +138,45 @@ def test_a_function_that_cannot_be_shown_whole(monkeypatch: pytest.MonkeyPatch) 
     assert "a &lt;new&gt; kind" in made.page
     assert "odd_one" in made.search
     Links(made.page)
+
+
+MODEL = """'A linear layer (arXiv:2001.00001), then relu.'
+model block(n, bias = True) = linear(n, n, bias) -> relu
+"""
+
+
+def test_a_model_has_a_page() -> None:
+    parsed = parse_statements(MODEL + "relu(x) = max(x, 0)\n", "some_models.act")
+    found, _ = resolve_all(parsed.definitions)
+    (made,), wrong = resolve_models(parsed.models, parsed.definitions, found, frozenset())
+    assert not wrong
+    shown = model.entry(made, "generated")
+    assert (shown.family, shown.tags, shown.warnings) == ("some models", (model.TAG,), ())
+    page = Links(shown.page)
+    assert "relu.html" in page.links
+    plain = re.sub(r"</?span[^>]*>", "", shown.page)
+    for said in ("model = Block(n=...)", "one read, one write", "nn.Linear(n, n, bias=bias)", "class Block"):
+        assert said in plain, said
+    assert all(tag in FEATURES for tag in shown.tags)
+
+
+@pytest.mark.parametrize(
+    ("spec", "used"),
+    [
+        ("f(x) = x", ["y = f(x)", "layer = F()"]),
+        ("f(x; a) = a * x", ["y = f(x, a=...)", "layer = F(a=...)"]),
+        ("f(x; learn w[channel] = 1, k = 2) = k * w * x", ["y = f(x, w)", "layer = F()", "# w"]),
+        ("f(x, y) = x * y\n  packed halves", ["y = f(x, y)", "y = layer(packed)  # or layer(x, y)"]),
+        ("f(x) = (x, -x)", ["y1, y2 = f(x)"]),
+        ("f(x) = (x, -x)\n  concat halves", ["y = f(x)"]),
+        ("f(x) = x + z\n  with z = normal(0, 1) in training, 0 in eval", ["y = f(x, training=True)"]),
+    ],
+)
+def test_how_to_use_it_is_how_it_is_used(spec: str, used: list[str]) -> None:
+    (each,) = activations(spec)
+    shown = re.sub(r"</?span[^>]*>", "", function._use(each, "generated"))
+    for line in used:
+        assert line in shown, shown
 
 
 def test_a_folder_is_ours_or_refused(tmp_path: Path) -> None:
@@ -305,6 +347,15 @@ def test_a_project_may_be_called(project: Path) -> None:
     assert read("scaled(x) = x", specs).formula == "x"  # what is typed comes first
 
 
+def test_a_project_may_hold_files_without_definitions(tmp_path: Path) -> None:
+    """The page is made of them when it starts."""
+    (tmp_path / "a.act").write_text("# nothing yet\n", encoding="utf-8")
+    (tmp_path / "b.act").write_text(f"{MODEL}\nf(x) = x # as it is\n", encoding="utf-8")
+    (tmp_path / "c.act").write_text("g(x) = (x\n", encoding="utf-8")
+    (tmp_path / "d.act").write_bytes(b"\xff")
+    assert definitions([tmp_path]) == {"f": "f(x) = x", "g": "g(x) = (x"}
+
+
 def test_a_question_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     question = Question("x * tanh(softplus(x))", -1, 1)
     with monkeypatch.context() as patch:
@@ -357,10 +408,10 @@ def test_the_gallery_in_a_browser(site: Path, page: Page) -> None:
     assert page.run(shown) == ["scaled", "gated", "bare"]
     page.press("/")
     page.type("someone 2020")
-    page.until("document.querySelector('#count').textContent === '1 of 3 functions'")
+    page.until("document.querySelector('#count').textContent === '1 of 3 definitions'")
     assert page.run(shown) == ["scaled"]
     page.run("document.querySelector('#clear').click()")
-    page.until("document.querySelector('#count').textContent === '3 functions'")
+    page.until("document.querySelector('#count').textContent === '3 definitions'")
     assert page.run("document.querySelector('#q').value") == ""
     page.run("document.querySelector('[value=\"several inputs\"]').click()")
     assert page.run(shown) == ["gated"]

@@ -111,7 +111,8 @@ def nearest_of_many(balls: list[Ball], fmt: Format) -> tuple[Array, Array, Mask]
         rest[place] = float(difference)
         radius[place] = float(difference.rad())
     rest[usual] /= ulp[usual]
-    radius[usual] /= ulp[usual]
+    with np.errstate(over="ignore"):  # An infinite radius leaves the value undecided, as it should be.
+        radius[usual] /= ulp[usual]
     rest[np.abs(rest) < radius] = 0.0
     mantissa, _ = np.frexp(rounded)
     toward_zero = (rest != 0) & (np.signbit(rest) != np.signbit(rounded))

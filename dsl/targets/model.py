@@ -279,8 +279,8 @@ def header(model: Model) -> str:
     lines = [report.wrap(f"model {model.signature} = {model.formula}")]
     if model.doc:
         lines += ["", model.doc]
-    lines += ["", "Passes over memory", *(f"    {line}" for part in named(model) for line in _passes(part))]
-    lines += ["", "Layers", *(f"    {line}" for line in _attributes(model))]
+    lines += ["", "Passes over memory", *(f"    {line}" for said in passes(model) for line in said)]
+    lines += ["", "Layers", *(f"    {line}" for line in layers(model))]
     return "\n".join(lines)
 
 
@@ -298,6 +298,11 @@ _PASSES = {
 }
 
 
+def passes(model: Model) -> list[list[str]]:
+    """What runs together, and what it reads and writes: the lines on each part."""
+    return [_passes(part) for part in named(model)]
+
+
 def _passes(part: Part) -> list[str]:
     layer = part.layer.attribute if part.layer else ""
     before = [_activation(each).name for each in part.before]
@@ -306,7 +311,8 @@ def _passes(part: Part) -> list[str]:
     return [line.format(layer=layer, chain=chain) for line in _PASSES[part.family]]
 
 
-def _attributes(model: Model) -> Iterator[str]:
+def layers(model: Model) -> Iterator[str]:
+    """The layers that a model holds, each with what makes it."""
     for stage in model.stages:
         if isinstance(stage.what, Layer):
             yield f"{stage.attribute} = {constructor(stage)}"

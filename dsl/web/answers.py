@@ -23,6 +23,7 @@ from dsl.derivation import Part, derivation
 from dsl.equations import written
 from dsl.errors import Span, SpecError, SpecErrors, as_text
 from dsl.inspect import table
+from dsl.outline import outline
 from dsl.parse import parse_all
 from dsl.pipeline import stages
 from dsl.project import read_spec, spec_files
@@ -84,7 +85,7 @@ def answers(question: Question) -> Iterator[Answer]:
         yield Answer("cost", f"<p>{COUNTED}</p>{counted(rows)}")
 
 
-NOT_MEASURED = "Errors are measured for functions of one input whose parameters have defaults."
+NOT_MEASURED = "Errors are measured for elementwise functions of one input whose parameters have defaults."
 
 
 def _stability(
@@ -157,11 +158,11 @@ def definitions(specs: Sequence[Path]) -> dict[str, str]:
     """The definitions of a project as they stand in its files, without what documents them, by name."""
     found: dict[str, str] = {}
     for file in spec_files(specs):
-        lines = (text := read_spec(file)).split("\n")
-        parsed = parse_all(text, file.as_posix())[0]
-        ends = [*(each.span.line - 1 for each in parsed[1:]), len(lines)]
-        for each, end in zip(parsed, ends, strict=True):
-            found[each.name.text] = "\n".join(lines[each.head.line - 1 : end]).strip()
+        try:
+            entries = outline(read_spec(file))
+        except SpecError:
+            continue
+        found |= {each.name: each.text for each in entries if each.kind == "definition"}
     return dict(sorted(found.items()))
 
 

@@ -20,19 +20,18 @@ from dsl.curves import (
     OURS,
     TORCH,
     TYPED,
-    CurveError,
     Panel,
     Way,
     ceiling,
     has_pole,
+    known,
     panels,
     summary,
     without_pole,
 )
 from dsl.evaluate import Reference
-from dsl.expr import Expr
+from dsl.families import family, has_family
 from dsl.pipeline import derive
-from dsl.settings import defaults
 from dsl.ulp import Array
 from dsl.web.chart import Axis, Line, around, linear, plot
 from dsl.web.html import bullets, table
@@ -42,8 +41,8 @@ POINTS = 2000
 CLASSES = {TYPED: "typed", TORCH: "torch", OURS: "ours"}
 """Drawn in this order, thinner lines on thicker ones."""
 ORDERS = ("Value", "First derivative", "Second derivative")
-GATES = (-2, -1, 0, 1, 2)
-"""What the second input is where an activation has several, and the others are 1."""
+FAMILY = 5
+"""So many curves in one plot have colours of their own."""
 SHOWN = (-10.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -63,20 +62,17 @@ def figures(
     errors: bool = True,
     made: Callable[[], Way] | None = None,
 ) -> Figures:
-    """The plots of an activation between two ends, in float32; see `dsl.curves.panels`.
-
-    Learnable parameters are numbers here, at their initial values, which no reference takes.
-    """
-    if activation.dim is not None:
-        raise CurveError(f"'{activation.name}' is a function of rows, and therefore has no curve")
+    """The plots of an activation between two ends, in float32; see `dsl.curves.panels` and `dsl.families`."""
     if activation.learned:
         activation, made = replace(as_numbers(activation), references=()), None
-    values = defaults(activation)
-    if values is None:
-        raise CurveError(f"'{activation.name}' has a parameter without a default, at which to draw it")
+    values = known(activation)
     given = f" With {show_parameters(values)}." if values else ""
-    if activation.joint:
-        return _joint(activation, values, given, ends)
+    if has_family(activation):
+        return _family(activation, given, ends)
+    if activation.own_derivative:
+        given += " It has a derivative of its own, which autograd of the formula does not give."
+    if activation.random:
+        given += " In evaluation, where nothing is drawn."
     found = panels(activation, *ends, "float32", points, errors, made)
     shown = _with_errors(activation, found, given) if errors else _plots(activation, found)
     lines = tuple(
@@ -173,41 +169,25 @@ def _values(activation: Activation, values: dict[str, Fraction]) -> str:
     return f"<details><summary>Values</summary>{shown}</details>"
 
 
-def _joint(
-    activation: Activation, values: dict[str, Fraction], given: str, ends: tuple[float, float]
-) -> Figures:
-    """The value along the first input for some of the second; of one input, all outputs."""
-    first, *others = activation.inputs
-    x = np.linspace(*ends, 801)
-    fixed = {**values, **dict.fromkeys(others, Fraction(1))}
-    if others:
-        second, *rest = others
-        family = [(f"{second} = {gate}", activation.body, {second: Fraction(gate)}) for gate in GATES]
-        what = f"for some values of {second}"
-        what += f", {' and '.join(rest)} at 1" if rest else ""
-        what += "; the first output" if activation.others else ""
-    else:
-        family = [(f"output {n}", root, {}) for n, root in enumerate(activation.outputs, 1)]
-        what = "of all outputs"
+def _family(activation: Activation, given: str, ends: tuple[float, float]) -> Figures:
+    """Curves that belong together, in one plot."""
+    found = family(activation, *ends)
+    count = len(found.curves)
+    kinds = [f"f{place * FAMILY // count}" for place in range(count)]
+    if activation.dim is not None:
+        kinds = ["value", *kinds[: count - 1]]  # the element that moves, and those beside it
     lines = [
-        Line(f"family f{place % len(GATES)}", label, x, _along(root, first, {**fixed, **more}, x))
-        for place, (label, root, more) in enumerate(family)
+        Line(kind, curve.label, curve.x, curve.y) for kind, curve in zip(kinds, found.curves, strict=True)
     ]
-    said = "; ".join(f"at {line.label}, from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
-    picture = plot(
-        f"{activation.name} along {first}", said, linear(*ends), around(line.y for line in lines), lines
-    )
-    legend = "".join(f'<li class="{line.kind}">{line.label}</li>' for line in lines)
+    said = "; ".join(f"{line.label}: from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
+    title = f"{activation.name} along {activation.inputs[0]}"
+    picture = plot(title, said, linear(*ends), around(line.y for line in lines), lines)
+    legend = "".join(f'<li class="{line.kind}">{escape(line.label)}</li>' for line in lines)
     page = (
-        f'<p class="note">Exact values along {escape(first)}, {escape(what)}.{escape(given)}</p>'
+        f'<p class="note">Exact values {escape(found.note)}.{escape(given)}</p>'
         f'<ul class="legend">{legend}</ul><div class="plots one"><figure>{picture}</figure></div>'
     )
     return Figures(page, tuple(Line(line.kind, "", line.x[::4], line.y[::4]) for line in lines))
-
-
-def _along(root: Expr, name: str, values: dict[str, Fraction], x: Array) -> Array:
-    found = Reference(root, name, values)(x).rounded
-    return np.where(np.isfinite(found), found, np.nan)
 
 
 def unavailable(reason: str) -> str:

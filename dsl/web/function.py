@@ -56,28 +56,27 @@ def entry(
     """
     plots, picture, no_plot = _plots(activation)
     steps, no_steps = _steps(activation, certificate)
-    family = PurePath(activation.path).stem.replace("_", " ")
+    kin = family(activation.path)
     sections = [
-        ("Formula", _contents(steps.pop("Definition"))),
+        ("Formula", contents(steps.pop("Definition"))),
         ("Plots", plots),
         ("How to use it", _use(activation, package)),
-        ("Accuracy", _contents(certified := steps.pop("Certificate"))),
+        ("Accuracy", contents(certified := steps.pop("Certificate"))),
         ("Instructions", _instructions(activation, counts)),
-        ("Source", _contents(steps.pop("Kernels and module"))),
+        ("Source", contents(steps.pop("Kernels and module"))),
         ("From formula to kernel", parts.article([*steps.values()], 3)),
     ]
-    body = "\n".join(_section(title, text) for title, text in sections)
-    contents = "".join(f'<li><a href="#{parts.anchor(title)}">{title}</a></li>' for title, _ in sections)
+    body = "\n".join(section(title, text) for title, text in sections)
     page = (
-        f'<header class="title"><p class="family">{escape(family)}</p><h1>{escape(activation.name)}</h1>'
-        f"<p>{html.text(activation.doc)}</p>{_facts(activation, elsewhere)}</header>\n"
-        f'<nav class="contents" aria-label="On this page"><ul>{contents}</ul></nav>\n{body}'
+        head(activation.name, kin, activation.doc, _facts(activation, elsewhere))
+        + parts.links(title for title, _ in sections)
+        + body
     )
     return Entry(
         activation.name,
-        family,
+        kin,
         _tags(activation, certified),
-        _search(activation, family, elsewhere),
+        _search(activation, kin, elsewhere),
         _card(activation, picture),
         page,
         tuple(filter(None, (no_plot, no_steps))),
@@ -111,16 +110,32 @@ def _steps(activation: Activation, certificate: Certificate | None) -> tuple[dic
         return found, f"{activation.name}: no derivation ({reason})"
 
 
-def _contents(part: Part) -> str:
+def contents(part: Part) -> str:
+    """What stands below a part's heading."""
     return "".join(parts.contents(part))
 
 
-def _section(title: str, body: str) -> str:
+def family(path: str) -> str:
+    """What the definitions of a file are called together."""
+    return PurePath(path).stem.replace("_", " ")
+
+
+def head(name: str, kin: str, doc: str, facts: Sequence[tuple[str, str]]) -> str:
+    """The top of a page: name, documentation, and facts, whose values are HTML already."""
+    rows = "".join(f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in facts)
+    return (
+        f'<header class="title"><p class="family">{escape(kin)}</p><h1>{escape(name)}</h1>'
+        f'<p>{html.text(doc)}</p><dl class="facts">{rows}</dl></header>\n'
+    )
+
+
+def section(title: str, body: str) -> str:
+    """A section of a page, its body HTML already."""
     name = parts.anchor(title)
     return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
 
 
-def _facts(activation: Activation, elsewhere: Mapping[str, Sequence[str]]) -> str:
+def _facts(activation: Activation, elsewhere: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     facts = [("Module", f"<code>{escape(activation.class_name)}</code>")]
     if activation.aliases:
         facts.append(
@@ -134,25 +149,34 @@ def _facts(activation: Activation, elsewhere: Mapping[str, Sequence[str]]) -> st
         shown = ", ".join(f"<code>{escape(each.target)}</code>" for each in activation.references)
         facts.append(("In PyTorch", shown))
     facts += [(f"In {name}", escape(", ".join(theirs))) for name, theirs in elsewhere.items()]
-    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
-    return f'<dl class="facts">{rows}</dl>'
+    return facts
 
 
 def _use(activation: Activation, package: str) -> str:
-    arguments = ", ".join(activation.inputs)
-    code = (
-        f"from {package} import {activation.class_name}, {activation.name}\n\n"
-        f"y = {activation.name}({arguments})\n"
-        f"layer = {activation.class_name}()\n"
-    )
-    needed = [each.name for each in activation.parameters if each.default is None]
-    if needed:
-        code = code.replace("()", f"({', '.join(f'{name}=...' for name in needed)})")
-    spec = PurePath(activation.path).name
-    shell = f"dslgen build {spec} -o {package}"
+    needed = [f"{each.name}=..." for each in activation.settable if each.default is None]
+    learned = [each.name for each in activation.learned]
+    tensors = ", ".join((*activation.inputs, *learned))
+    given = ", ".join(f"{each.name}=..." for each in activation.parameters if each.default is None)
+    results = ", ".join(f"y{n}" for n, _ in enumerate(activation.outputs, 1))
+    y = results if activation.others and not activation.concat else "y"
+    said = f"y = {activation.name}({', '.join(filter(None, [tensors, given]))})"
+    lines = [f"from {package} import {activation.class_name}, {activation.name}", ""]
+    lines += [y + said[1:]] if not activation.random else [f"{said[:-1]}, training=True)"]
+    lines += [f"layer = {activation.class_name}({', '.join(needed)})"]
+    if activation.packed:
+        lines += [f"{y} = layer(packed)  # or layer({', '.join(activation.inputs)})"]
+    if learned:
+        lines += [f"list(layer.parameters())  # {', '.join(learned)}"]
+    told = "Then, in Python, on tensors of any shape and of float16, bfloat16, float32 or float64:"
+    return use(activation.path, package, told, "\n".join(lines) + "\n")
+
+
+def use(path: str, package: str, said: str, code: str) -> str:
+    """How a package is built of a spec, and how it is used."""
+    shell = f"dslgen build {PurePath(path).name} -o {package}"
     return (
-        f"<p>Build the package, once:</p>{html.code(shell, 'bash')}<p>Then, in Python, on tensors of any "
-        f"shape and of float16, bfloat16, float32 or float64:</p>{html.code(code, 'python')}"
+        f"<p>Build the package, once:</p>{html.code(shell, 'bash')}"
+        f"<p>{said}</p>{html.code(code, 'python')}"
     )
 
 
@@ -193,6 +217,8 @@ def _tags(activation: Activation, certified: Part) -> tuple[str, ...]:
         "learnable parameters": bool(activation.learned),
         "in PyTorch": bool(activation.references),
         "certified": bool(certified.table),
+        "rows": activation.dim is not None,
+        "chance": activation.random,
     }
     return tuple(name for name, holds in tags.items() if holds)
 
@@ -205,6 +231,9 @@ FEATURES = (
     "learnable parameters",
     "in PyTorch",
     "certified",
+    "rows",
+    "chance",
+    "a model",
 )
 
 

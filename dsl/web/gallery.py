@@ -24,9 +24,11 @@ from dsl.activation import Activation
 from dsl.build import BuildError
 from dsl.certificate import Certificate
 from dsl.files import read_text
+from dsl.model import Model
 from dsl.web import html
 from dsl.web.function import FEATURES, Counts, Entry, entry, families
 from dsl.web.html import attributes
+from dsl.web.model import entry as model_entry
 from dsl.web.parts import anchor
 
 MARK = ".dslgen-gallery"
@@ -56,6 +58,7 @@ def read_counts(path: Path | None) -> Counts:
 def entries(
     specs: Sequence[Path],
     activations: Sequence[Activation],
+    models: Sequence[Model],
     held: Mapping[str, Certificate],
     counts: Counts,
     elsewhere: Mapping[str, Mapping[str, Sequence[str]]],
@@ -63,7 +66,7 @@ def entries(
     jobs: int,
     progress: Callable[[int, int, str], None],
 ) -> list[Entry]:
-    """What the gallery shows of each activation; `progress` is told how many of them are done.
+    """What the gallery shows of each activation and model; `progress` is told how many are done.
 
     `elsewhere` has, by name, what other frameworks call an activation.
     """
@@ -84,7 +87,7 @@ def entries(
             made = future.result()
             found[made.name] = made
             progress(done, len(pending), made.name)
-    return [found[each.name] for each in activations]
+    return [*(found[each.name] for each in activations), *(model_entry(each, package) for each in models)]
 
 
 @contextmanager
@@ -151,7 +154,7 @@ def _index(shown: Sequence[Entry]) -> str:
     )
     body = (
         f'{_banner("")}<main id="main">\n<header class="title"><h1>Activation functions</h1>'
-        f"<p>{len(shown)} functions, each a line of mathematics: what it looks like, how accurate its "
+        f"<p>{len(shown)} definitions, each a line of mathematics: what it looks like, how accurate its "
         "kernels are, what they cost, and how the formula became the code.</p></header>\n"
         '<form role="search" class="filters"><p><label for="q">Search</label>'
         '<input type="search" id="q" autocomplete="off" spellcheck="false" aria-describedby="hint">'

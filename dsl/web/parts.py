@@ -6,7 +6,7 @@ In: `Part`s. Out: HTML.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from dsl.derivation import Part
@@ -30,6 +30,12 @@ def section(part: Part, level: int = 2) -> str:
         f'<section aria-labelledby="{name}"><h{level} id="{name}">{escape(part.title)}</h{level}>'
         f"{''.join(contents(part))}</section>"
     )
+
+
+def links(titles: Iterable[str]) -> str:
+    """Links to the sections of a page."""
+    items = "".join(f'<li><a href="#{anchor(title)}">{escape(title)}</a></li>' for title in titles)
+    return f'<nav class="contents" aria-label="On this page"><ul>{items}</ul></nav>\n'
 
 
 def anchor(title: str) -> str:

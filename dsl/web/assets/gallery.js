@@ -27,7 +27,7 @@ function filters(form) {
       shown += fits;
     }
     for (const group of groups) group.hidden = !group.querySelector(".card:not([hidden])");
-    count.textContent = shown === cards.length ? `${shown} functions` : `${shown} of ${cards.length} functions`;
+    count.textContent = shown === cards.length ? `${shown} definitions` : `${shown} of ${cards.length} definitions`;
     form.querySelector("#clear").hidden = shown === cards.length;
     document.querySelector("#none").hidden = shown > 0;
   }

@@ -137,7 +137,7 @@ function problem(error) {
   line.append(element("span", "code-of", error.code), ` ${error.message}`);
   box.append(line, element("pre", "", error.shown));
   if (error.fix) {
-    const button = element("button", "", `Write “${error.fix.text}”`);
+    const button = element("button", "", error.fix.text ? `Write “${error.fix.text}”` : "Take it away");
     button.type = "button";
     button.addEventListener("click", () => mend(error.fix));
     box.append(button);
