@@ -145,6 +145,24 @@ def test_exponents_carry_the_rounding_of_their_product(at: float) -> None:
     assert math.isclose(got, float(exact), rel_tol=3e-16)
 
 
+@pytest.mark.parametrize("width", [2.0, 0.5, 0.75])
+@pytest.mark.parametrize("beside", [1e-3, 1e-7])
+def test_a_root_that_depends_on_a_parameter(width: float, beside: float) -> None:
+    made = compiled("f(x; width = 2) = x * exp(-x**2 / width)\n  require width > 0")
+    at = math.sqrt(width / 2) * (1 + beside)
+    want = probe(made.simplified[1], {"width": Fraction(width), "x": Fraction(at)})
+    assert want is not None
+    assert math.isclose(evaluate(made.stabilised[1], {"width": width, "x": at}), float(want), rel_tol=1e-15)
+
+
+@pytest.mark.parametrize("at", [-8.3, 5.1, 37.3])
+def test_an_exponent_by_a_parameter_carries_its_rounding(at: float) -> None:
+    made = compiled("f(x; width = 2) = x * exp(-x**2 / width)\n  require width > 0")
+    want = probe(made.simplified[0], {"width": Fraction(3), "x": Fraction(at)})
+    assert want is not None
+    assert math.isclose(evaluate(made.stabilised[0], {"width": 3.0, "x": at}), float(want), rel_tol=1e-15)
+
+
 @pytest.mark.parametrize("root", [call("exp", 3 * (A * X)), call("exp", (A + 1) * X), call("exp", X)])
 def test_only_products_of_what_is_given_are_carried(root: Expr) -> None:
     assert carry_roundings(root) is root

@@ -13,7 +13,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
+from dsl.ops import where
 from dsl.rewrite.field import Generator, Rational, terms, with_power
+from dsl.rewrite.field import constant as polynomial_constant
 from dsl.rewrite.simplify import simplify
 from dsl.rewrite.style import Style
 
@@ -46,6 +48,9 @@ def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
         if p
     ):
         return Sum(speller.quotient(value))
+    divisor = _divisor(speller, value)
+    if divisor is not None:
+        return over(exponent(speller, Rational(value.num, polynomial_constant(1)), whole), divisor)
     if any(not speller.field.is_constant(key) for key in terms(value.den)):
         return Sum(speller.quotient(value))
     below = speller.spell(terms(value.den), Style())
@@ -53,6 +58,30 @@ def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
     items = {key: v if sign != -1 else -v for key, v in terms(speller.deflate(value.num)).items()}
     total = _polynomial(speller, items, below)
     return negated(total) if sign == -1 else total
+
+
+def _divisor(speller: Speller, value: Rational) -> Expr | None:
+    """The parameter that a quotient divides by, if that is all."""
+    (key, coefficient), *others = terms(value.den).items()
+    used = [(speller.field.generators[i], p) for i, p in enumerate(key) if p]
+    if others or coefficient != 1 or len(used) != 1 or used[0][1] != 1 or used[0][0].kind != "symbol":
+        return None
+    return speller.leaf(used[0][0], Style())
+
+
+def polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction]) -> Expr:
+    """A polynomial in the input and parameters as accurate as if it were rounded once; infinite where it is.
+
+    Near a root its terms cancel, and what rounding them lost is what is left.
+    """
+    total = _polynomial(speller, items, ONE)
+    if total.low is ZERO:
+        return total.high
+    return where(call("lt", call("abs", total.high), _LARGE), total.high + total.low, total.high)
+
+
+_LARGE = 2**100
+"""Beyond it an error may be infinity minus infinity, and does not matter."""
 
 
 def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below: Expr) -> Sum:
@@ -133,6 +162,13 @@ def plus(a: Sum, b: Sum) -> Sum:
         if part is not ZERO:
             low = low + part
     return Sum(high, low)
+
+
+def over(a: Sum, divisor: Expr) -> Sum:
+    """The quotient, and what is left of the dividend as a part of the divisor."""
+    high = a.high / divisor
+    left = (a.high - call("product", high, divisor)) - call("product_error", high, divisor)
+    return Sum(high, (left if a.low is ZERO else left + a.low) / divisor)
 
 
 def negated(a: Sum) -> Sum:

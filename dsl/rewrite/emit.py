@@ -22,6 +22,7 @@ from functools import partial
 from flint import fmpq
 
 from dsl.expr import ONE, Expr, Number, Symbol, call, is_op
+from dsl.rewrite.compensate import polynomial
 from dsl.rewrite.field import (
     CAPACITY,
     Field,
@@ -200,6 +201,10 @@ class Speller:
         scale = _content(poly)
         poly = poly / fmpq(scale.numerator, scale.denominator)
         result.coefficient *= scale**power
+        if self._is_parametric(poly) and self.field.poly_sign(poly) is None:
+            result.add(polynomial(self, terms(poly)), power)
+            result.positive = result.bounded = False
+            return
         form = best_form(self.field, poly, partial(self._samples, style))
         for rule in form.rules:
             self.fired[rule] = None
@@ -221,6 +226,16 @@ class Speller:
             result.most *= bounds[1] ** power
         if not form.safe:
             result.unresolved.append("terms of both signs")
+
+    def _is_parametric(self, poly: Poly) -> bool:
+        """Whether a sum is a polynomial in the input with parameters, more than the sum of two of these."""
+        used = [self.field.generators[i] for i, degree in enumerate(poly.degrees()) if degree > 0]
+        if not all(gen.kind in ("symbol", "magnitude", "size") for gen in used):
+            return False
+        x = Symbol(self.field.input)
+        parameters = [gen for gen in used if gen.kind == "symbol" and gen.expr is not x]
+        products = any(sum(key) > 1 or abs(value) != 1 for key, value in terms(poly).items())
+        return products and 0 < len(parameters) < len(used)
 
     def _conjugate(self, result: Factors, form: Form, power: int, style: Style) -> None:
         """A quotient in the place of a sum: its numerator's factors, over its denominator."""

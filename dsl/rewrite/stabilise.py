@@ -29,6 +29,7 @@ from dsl.rewrite.merge import merge
 from dsl.rewrite.probe import probe
 from dsl.rewrite.simplify import simplify
 from dsl.rewrite.units import Units
+from dsl.rewrite.vanish import vanish
 
 LARGEST_PIECE = 400
 """Nodes in a piece that is worth a normal form; larger expressions are treated operand by operand."""
@@ -176,7 +177,9 @@ class _Stabiliser:
         return best.value
 
     def _faults(self, value: Expr, exact: Expr) -> int:
-        return count_faults(value, exact, self.x.name, self.positive)
+        """At how many points a form is wrong, as it stands or with products zero where exponentials are."""
+        forms = [value] if len(symbols(exact)) == 1 else [value, vanish(value, self.x.name)]
+        return min(count_faults(form, exact, self.x.name, self.positive) for form in forms)
 
     def _nested(self, root: Expr) -> Iterator[Expr]:
         """f(w), if that is what the piece is for some w(x): stable in w, and w stable in x."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
 from dsl.expr import Expr, Symbol
 from dsl.ieee import evaluate
@@ -18,7 +21,10 @@ MAGNITUDES = (1e-30, 1e-8, 1e-4, 1e-2, 0.3, 1.25, 5.0, 21.5, 87.0, 200.0, 3e4, 1
 """Where a program is tried, on both sides of zero, beside the infinities."""
 
 TOLERATED = 1e-9
-"""An error relative to the value, of arithmetic in float64: half of the digits are not lost to rounding."""
+"""An error relative to the value, of arithmetic in float64: half of the digits are not lost to rounding.
+
+Beside a root, at 1e-6 of it, terms that cancel lose 1e-10.
+"""
 
 ROUNDED = Fraction(1, 2**48)
 """How much a few roundings may change an input or a parameter."""
@@ -54,12 +60,43 @@ def count_wrong(root: Expr, exact: Expr, input: str, settings: Iterable[Mapping[
     True
     """
     x = Symbol(input)
-    return sum(_is_wrong(root, exact, x, setting, at) for setting in settings for at in _points())
+    return sum(
+        _is_wrong(root, exact, x, setting, at)
+        for i, setting in enumerate(settings)
+        for at in (*_POINTS, *(_beside_roots(exact, input, tuple(setting.items())) if i < WITH_ROOTS else ()))
+    )
 
 
-def _points() -> Iterable[float]:
-    for magnitude in (*MAGNITUDES, math.inf):
-        yield from (magnitude, -magnitude)
+_POINTS = tuple(sign * magnitude for magnitude in (*MAGNITUDES, math.inf) for sign in (1, -1))
+
+WITH_ROOTS = 2
+"""In so many settings, inputs beside the function's roots are tried as well."""
+
+
+@lru_cache(maxsize=256)
+def _beside_roots(exact: Expr, input: str, setting: tuple[tuple[str, Fraction], ...]) -> tuple[float, ...]:
+    """Inputs at which the function is small for its size, since its terms cancel: 1e-6 beside each root."""
+    found: list[float] = []
+    for sign in (1, -1):
+        places = [Fraction(sign * magnitude) for magnitude in MAGNITUDES if 1e-3 < magnitude < 1e3]
+        values = [exactly(exact, {**dict(setting), input: place}) for place in places]
+        for (low, at_low), (high, at_high) in pairwise(zip(places, values, strict=True)):
+            if at_low is None or at_high is None or not (at_low * at_high < 0):
+                continue
+            root = _bisected(lambda place: exactly(exact, {**dict(setting), input: place}), low, high)
+            found += [float(root * (1 + beside)) for beside in (Fraction(1, 10**6), -Fraction(1, 10**6))]
+    return tuple(found)
+
+
+def _bisected(f: Callable[[Fraction], Any], low: Fraction, high: Fraction) -> Fraction:
+    below = f(low) < 0
+    for _ in range(40):
+        middle = (low + high) / 2
+        value = f(middle)
+        if value is None or value == 0:
+            return middle
+        low, high = (middle, high) if (value < 0) == below else (low, middle)
+    return low
 
 
 def _overflows(at: float, setting: Mapping[str, Fraction]) -> bool:
