@@ -192,9 +192,7 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl.certificate import summary, table
     from dsl.progress import Progress
 
-    activations = _without_learned(
-        _elementwise(_project(paths).checked().activations, "certified"), "certified"
-    )
+    activations = _project(paths).checked().activations
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)

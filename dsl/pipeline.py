@@ -33,6 +33,7 @@ from dsl.rewrite.simplify import simplify, simplify_all
 from dsl.rewrite.stabilise import stabilise
 from dsl.rewrite.tail import settle_tails
 from dsl.rows import RowStages, compile_rows
+from dsl.rows.derive import gradients
 from dsl.schedule import schedule
 
 Triple = tuple[Expr, Expr, Expr]
@@ -218,6 +219,11 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
         return _settle(stable.value, exact, input, freedom)
 
     return treat, fired
+
+
+def derive_rows(activation: Activation) -> tuple[Expr, ...]:
+    """The value over rows in core operations, and what the incoming gradient makes of it for each input."""
+    return lower(activation.body), *gradients(activation.body, activation.inputs)
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import product
+from struct import pack, unpack
 
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.constants import holds
 from dsl.expr import Expr, Number, Symbol, substitute
 
@@ -51,6 +52,16 @@ def is_allowed(activation: Activation, setting: Setting) -> bool:
     return all(holds(substitute(clause, values)) for clause in activation.requires)
 
 
+def rounded(setting: Setting, dtype: str) -> Setting:
+    """A setting in the precision in which kernels of a dtype compute: float64, or float32 for all others.
+
+    >>> [float(rounded({"a": Fraction(3, 10)}, dtype)["a"]) for dtype in ("float16", "float64")]
+    [0.30000001192092896, 0.3]
+    """
+    spelled = "d" if dtype == "float64" else "f"
+    return {name: Fraction(*unpack(spelled, pack(spelled, float(value)))) for name, value in setting.items()}
+
+
 def _bases(activation: Activation) -> Iterator[dict[str, Fraction]]:
     """The defaults, with guesses where there is none."""
     choices = [GUESSES if each.default is None else (each.default,) for each in activation.parameters]
@@ -67,7 +78,38 @@ def defaults(activation: Activation) -> dict[str, Fraction] | None:
     return known if len(known) == len(values) else None
 
 
+def _learned_settings(activation: Activation) -> tuple[Setting, ...]:
+    """The initial values, then every parameter in turn small, large and negative, all its values at once.
+
+    >>> from dsl.resolve import activations
+    >>> (ramp,) = activations("ramp(x; learn a[2] = (1, 0), s = 3) = a[0] * x * a[1] * s\\n  require s > 0")
+    >>> [" ".join(map(str, each.values())) for each in _learned_settings(ramp)]
+    ['1 0 3', '1/4 1/4 3', '4 4 3', '-1 -1 3', '1 0 3/4', '1 0 12']
+    """
+    plain = as_numbers(activation)
+    first = next(iter(settings(plain)), None)
+    if first is None:
+        return ()
+    names = (*activation.variables[1:], *(each.name for each in activation.parameters))
+    spelled = dict(zip(names, first, strict=True))
+    groups = [
+        *(each.entries for each in activation.learned),
+        *((each.name,) for each in activation.parameters),
+    ]
+    found = [first]
+    for group, factor in product(groups, FACTORS):
+        setting = {**first, **{spelled[name]: (first[spelled[name]] or 1) * factor for name in group}}
+        if is_allowed(plain, setting) and setting not in found:
+            found.append(setting)
+    return tuple({name: setting[spelled[name]] for name in names} for setting in found)
+
+
 def measured_settings(activation: Activation) -> tuple[Setting, ...]:
-    """The settings at which errors are measured: of several inputs, whose values vary instead, the first."""
+    """The settings at which errors are measured; none where `require` allows nothing that was tried.
+
+    Of several inputs and over rows, where what is tried is elsewhere various, it is the first.
+    """
+    if activation.learned:
+        return _learned_settings(activation)
     found = settings(activation)
-    return found[:1] if activation.joint else found
+    return found[:1] if activation.joint or activation.dim is not None else found

@@ -24,6 +24,8 @@ from dsl.ulp import FORMATS, Array, Format, error_in_ulps
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 """What is measured: arrays of the format's carrier (bfloat16 values travel in float32) to arrays alike."""
 
+Sizes = Callable[[Array], Array]
+
 KEPT_FAILURES = 16
 GAP = 40
 SEARCH_ROUNDS = 4
@@ -36,7 +38,9 @@ MIDDLE = 2.0**64
 class Truth:
     """Points of a format with the exact values there, and the roots near which errors are absolute.
 
-    Made once per expression and dtype, good for any number of functions.
+    Made once per expression and dtype, good for any number of functions. With `sizes`, which are the sums of
+    the magnitudes of a result's terms, their ulps are the unit of errors, and subnormal results are counted
+    apart.
     """
 
     fmt: Format
@@ -45,6 +49,7 @@ class Truth:
     values: Values
     roots: Array
     every: bool = False
+    sizes: Sizes | None = None
 
 
 def truth(
@@ -73,6 +78,16 @@ def truth(
     exact = values.rounded + values.rest * fmt.ulp(values.rounded)
     places = roots(reference, fmt, points, exact)
     return Truth(fmt, reference, points, values, places, every and fmt.bits <= 16)
+
+
+def chosen(known: Truth, kept: NDArray[np.bool_] | slice) -> Truth:
+    """A truth of some of its points."""
+    values = known.values
+    return replace(
+        known,
+        points=known.points[kept],
+        values=Values(values.rounded[kept], values.rest[kept], values.decided[kept], values.signed[kept]),
+    )
 
 
 def measure(function: Function, known: Truth, search: bool = True) -> Measurement:
@@ -138,6 +153,9 @@ def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
     errors = error_in_ulps(got, exact.rounded, exact.rest, fmt)
     subnormal = (exact.rounded != 0) & (np.abs(exact.rounded) < fmt.smallest_normal)
     flushed = subnormal & (got == 0)
+    if known.sizes is not None:
+        flushed = subnormal & (np.abs(got) < fmt.smallest_normal) & (errors > 0.5)
+        errors = _in_units(errors, exact, known.sizes(points), fmt)
     failed = exact.decided & ~np.isfinite(errors)
     counted = exact.decided & ~failed & ~flushed
     absolute = near(points, known.roots) & counted
@@ -167,6 +185,13 @@ def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
         ),
         errors,
     )
+
+
+def _in_units(errors: Array, exact: Values, sizes: Array, fmt: Format) -> Array:
+    """Errors in ulps of results as such of sizes, if these are finite and greater."""
+    size = np.fmax(np.abs(exact.rounded), np.where(np.isfinite(sizes), sizes, 0.0))
+    steps = fmt.ulp_exponent(exact.rounded) - fmt.ulp_exponent(size)
+    return errors * np.exp2(steps.astype(np.float64))
 
 
 def _in_root_units(got: Array, exact: Values, fmt: Format) -> Array:
