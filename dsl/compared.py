@@ -108,8 +108,7 @@ def _jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
 
 def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
     """A row for each maker, each setting and each variable that the derivative is by."""
-    from dsl.certify import learned, truth
-    from dsl.certify.scan import chosen
+    from dsl.certify import learned
     from dsl.pipeline import derive_joint
 
     if kind == learned.SUMS:
@@ -130,14 +129,10 @@ def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
             }
             root = derived[0 if slope is None else 1 + slope]
             every = not (number or of_parameter)
-            known = truth(
-                root, activation.input, dtype, given, samples // (1 if every else OTHER_SETTINGS), every=every
-            )
-            if number:
-                known = chosen(known, slice(None, None, learned.STRIDE))
-            known = learned.within(known, every, root, activation.input, given)
+            count = samples // (1 if every else OTHER_SETTINGS)
+            known = learned.truth_of(root, activation.input, dtype, given, count, every, not number)
             case = f"by {variable}" if len(variables) > 1 else ""
-            for row in _against(activation, kind, dtype, known, makers, shown):
+            for row in _against(activation, kind, dtype, known, makers, shown, search=not number):
                 yield replace(row, of="learned", case=case)
 
 
@@ -183,6 +178,7 @@ def _against(
     known: Any,
     makers: Mapping[str, Function],
     shown: str,
+    search: bool = True,
 ) -> Iterator[Row]:
     """A row for each maker against a truth."""
     from dsl.certify import around_worst, measure
@@ -190,7 +186,7 @@ def _against(
     sort = "learned" if activation.learned else "joint" if activation.joint else ""
     allowed = certificates.bound(activation.accuracy, dtype, kind, sort)
     for by, function in makers.items():
-        found = measure(function, known)
+        found = measure(function, known, search)
         broken = found.worst_ulp > allowed
         interval = around_worst(function, known, found.worst_input, allowed) if broken else None
         yield _row(by, kind, found, interval, shown)

@@ -81,10 +81,12 @@ def defaults(activation: Activation) -> dict[str, Fraction] | None:
 def _learned_settings(activation: Activation) -> tuple[Setting, ...]:
     """The initial values, then every parameter in turn small, large and negative, all its values at once.
 
+    One that is zero stays so: as an exponent, say, it would be another function's when it is rounded.
+
     >>> from dsl.resolve import activations
     >>> (ramp,) = activations("ramp(x; learn a[2] = (1, 0), s = 3) = a[0] * x * a[1] * s\\n  require s > 0")
     >>> [" ".join(map(str, each.values())) for each in _learned_settings(ramp)]
-    ['1 0 3', '1/4 1/4 3', '4 4 3', '-1 -1 3', '1 0 3/4', '1 0 12']
+    ['1 0 3', '1/4 0 3', '4 0 3', '-1 0 3', '1 0 3/4', '1 0 12']
     """
     plain = as_numbers(activation)
     first = next(iter(settings(plain)), None)
@@ -98,7 +100,7 @@ def _learned_settings(activation: Activation) -> tuple[Setting, ...]:
     ]
     found = [first]
     for group, factor in product(groups, FACTORS):
-        setting = {**first, **{spelled[name]: (first[spelled[name]] or 1) * factor for name in group}}
+        setting = {**first, **{spelled[name]: first[spelled[name]] * factor for name in group}}
         if is_allowed(plain, setting) and setting not in found:
             found.append(setting)
     return tuple({name: setting[spelled[name]] for name in names} for setting in found)

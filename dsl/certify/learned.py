@@ -3,9 +3,9 @@
 In: an `Activation`. Out: the activation of which every element has parameters
 of its own, and `Sum`s: tensors with the exact gradient of each value of a parameter.
 
-Parameters have values at which terms cancel, far from what was thought of when the formula was written. So the
-unit of errors is the ulp of the sum of the magnitudes of the terms, where parameters stand in sums; at the
-initial values, of the value and the derivative by the input, it is the ulp of the result.
+Parameters have values at which terms cancel that a formula was not written for. So the unit of errors is the
+ulp of the sum of the magnitudes of the terms where sums have parameters in them (`beside_parameters`), else
+that of the result.
 
 The gradient of a parameter is a sum over elements. Its terms are measured as any derivative is, by the kernel
 of an activation that has each parameter by channel, and as many channels as elements. The sum's unit is the
@@ -22,7 +22,7 @@ import numpy as np
 
 from dsl.activation import Activation, Learned, as_numbers
 from dsl.certify.report import Failure, Measurement
-from dsl.certify.scan import Truth, chosen
+from dsl.certify.scan import Truth, truth
 from dsl.evaluate import Reference
 from dsl.evaluate.rows import RowReference
 from dsl.evaluate.terms import beside_parameters
@@ -38,8 +38,8 @@ SCALES = (1.0, 4.0)
 """The deviations of its normal elements."""
 STRIDE = 8
 """At other settings than the first, one in so many points is tried."""
-LARGEST = 2.0**24
-"""The greatest input that is tried: its fifth power is a float32."""
+LARGEST = 2.0**16
+"""The greatest input that is tried: its seventh power is a float32."""
 SMALLEST = 2.0**-64
 """The least input beside zero: a parameter times its square is a float32."""
 
@@ -61,19 +61,25 @@ def kinds(activation: Activation) -> tuple[str, ...]:
     return ("value", *(f"gradient_{name}" for name in names), SUMS)
 
 
-def within(known: Truth, strict: bool, root: Expr, input: str, given: Setting) -> Truth:
-    """A truth of the inputs that are tried; unless `strict`, with terms of which results are the sum.
+def truth_of(
+    root: Expr, input: str, dtype: str, given: Setting, count: int, every: bool, first: bool
+) -> Truth:
+    """The exact values at the inputs that are tried, with the sizes of the terms that results are sums of.
 
-    NaN is left out where the expression does not depend on the input.
+    At other settings than the `first` these are few. NaN is left out where the expression does not depend on
+    the input.
     """
-    magnitude = np.abs(known.points)
-    kept = ((magnitude <= LARGEST) & (magnitude >= SMALLEST)) | (known.points == 0)
-    kept |= np.isnan(known.points) & (input in symbols(root))
-    known = chosen(known, kept)
-    if strict:
-        return known
+
+    def tried(points: Array) -> Array:
+        magnitude = np.abs(points)
+        kept = ((magnitude <= LARGEST) & (magnitude >= SMALLEST)) | (points == 0)
+        kept |= np.isnan(points) & (input in symbols(root))
+        chosen: Array = points[kept][:: 1 if first else STRIDE]
+        return chosen
+
+    known = truth(root, input, dtype, given, count, every=every, tried=tried)
     reference, begins = RowReference(root, given), beside_parameters(given)
-    return replace(known, roots=np.zeros(0), sizes=lambda points: reference.sizes({input: points}, begins))
+    return replace(known, sizes=lambda points: reference.sizes({input: points}, begins))
 
 
 def variables_of(activation: Activation, kind: str) -> tuple[str, ...]:

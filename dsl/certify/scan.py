@@ -60,12 +60,14 @@ def truth(
     count: int = 100_000,
     seed: int = 0,
     every: bool = True,
+    tried: Callable[[Array], Array] | None = None,
 ) -> Truth:
     """The exact values of an expression at a sample of a dtype's values; with `every`, all of 16-bit types.
 
     Without it 16-bit types are sampled too, and inputs beyond 2**64 or below 2**-64 are left out.
 
-    `name` is the input's; `parameters` holds exact values. Takes 2 to 100 microseconds a point.
+    `name` is the input's; `parameters` holds exact values; `tried` says which of the points
+    are. Takes 2 to 100 microseconds a point.
     """
     fmt = FORMATS[dtype]
     reference = Reference(root, name, parameters)
@@ -74,20 +76,12 @@ def truth(
         # A parameter times an input leaves the range where the input is at its ends.
         size = np.abs(points)
         points = points[~((size > MIDDLE) & (size < np.inf) | (size < 1 / MIDDLE) & (size > 0))]
+    if tried is not None:
+        points = tried(points)
     values = reference(points, dtype)
     exact = values.rounded + values.rest * fmt.ulp(values.rounded)
     places = roots(reference, fmt, points, exact)
     return Truth(fmt, reference, points, values, places, every and fmt.bits <= 16)
-
-
-def chosen(known: Truth, kept: NDArray[np.bool_] | slice) -> Truth:
-    """A truth of some of its points."""
-    values = known.values
-    return replace(
-        known,
-        points=known.points[kept],
-        values=Values(values.rounded[kept], values.rest[kept], values.decided[kept], values.signed[kept]),
-    )
 
 
 def measure(function: Function, known: Truth, search: bool = True) -> Measurement:
@@ -191,7 +185,7 @@ def _in_units(errors: Array, exact: Values, sizes: Array, fmt: Format) -> Array:
     """Errors in ulps of results as such of sizes, if these are finite and greater."""
     size = np.fmax(np.abs(exact.rounded), np.where(np.isfinite(sizes), sizes, 0.0))
     steps = fmt.ulp_exponent(exact.rounded) - fmt.ulp_exponent(size)
-    return errors * np.exp2(steps.astype(np.float64))
+    return np.where(errors == 0, 0.0, errors * np.exp2(steps.astype(np.float64)))
 
 
 def _in_root_units(got: Array, exact: Values, fmt: Format) -> Array:
