@@ -55,6 +55,10 @@ ROW_BOUNDS: Mapping[str, tuple[float, float]] = {
     "bfloat16": (0.51, 0.51),
 }
 """The same over rows, of which sums have as many roundings as a tree is high."""
+SUMMED = "gradient summed"
+"""The kind of a learnable parameter's gradients as they are, sums over elements."""
+SUM_BOUND = 0.51
+"""Their greatest error, whatever a clause says of the terms: in ulps of the sum of the terms' magnitudes."""
 BOUNDS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "": DEFAULT_BOUNDS,
     "joint": JOINT_BOUNDS,
@@ -249,7 +253,7 @@ def _order(row: Row) -> tuple[int, int, str, int, str]:
     output = re.search(r"\d*$", row.kind)
     number = output[0] if output else ""
     side = KINDS.index(_side(row.kind))
-    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), number, side, row.kind
+    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), number, side, row.kind.replace(" ", "~")
 
 
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Row)}
@@ -311,7 +315,7 @@ def _label(kind: str) -> str:
     return kind.replace("gradient_", "by ").replace("value_", "value ")
 
 
-_LABELS = {"gradient": "derivative", "gradient summed": "sums"}
+_LABELS = {"gradient": "derivative", SUMMED: "sums"}
 
 
 def _worst(row: Row) -> str:
@@ -321,7 +325,7 @@ def _worst(row: Row) -> str:
 def _place(row: Row) -> str:
     if row.of == "rows":
         return f"{_short(row.worst_input)} in {row.case.split(', ')[0]}"
-    if row.kind == "gradient summed":
+    if row.kind == SUMMED:
         return row.case.removeprefix("by ").split()[0]
     if row.point is None:
         return _short(row.worst_input)
@@ -458,6 +462,8 @@ def bound(accuracy: Bound, dtype: str, kind: str, sort: str = "") -> float:
     >>> bound(loose, "float32", "value"), bound(loose, "float16", "value")
     (40.0, 0.55)
     """
+    if kind == SUMMED:
+        return SUM_BOUND
     usual = BOUNDS[sort][dtype][KINDS.index(_side(kind))]
     given = accuracy.forward if _side(kind) == "value" else accuracy.backward
     if given is None:

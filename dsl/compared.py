@@ -14,7 +14,7 @@ from typing import Any
 from dsl import certificate as certificates
 from dsl import interpret
 from dsl.activation import Activation
-from dsl.certificate import KINDS, MAKERS, Row
+from dsl.certificate import KINDS, MAKERS, SUMMED, Row
 from dsl.settings import measured_settings, rounded, settings
 
 Function = Callable[[Any], Any]
@@ -111,7 +111,7 @@ def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
     from dsl.certify import learned
     from dsl.pipeline import derive_joint
 
-    if kind == learned.SUMS:
+    if kind == SUMMED:
         yield from _summed(activation, dtype)
         return
     derived = derive_joint(activation)
@@ -149,7 +149,7 @@ def _summed(activation: Activation, dtype: str) -> Iterator[Row]:
             got = interpret.summed(activation.name, by, dtype, given, activation.learned, known.variable)
             found = learned.measure_sum(known, got(known.x, known.grad), dtype)
             yield replace(
-                _row(by, learned.SUMS, found, None, ""),
+                _row(by, SUMMED, found, None, ""),
                 of="learned",
                 case=f"by {known.variable} of elements from normal({known.scale:g})",
             )

@@ -150,7 +150,7 @@ def test_rows_and_parameters_are_certified(
     assert "torch formula" not in said
     held = read_lock(Path("certificates.json"))
     assert held["share"].kinds == ("value", "gradient_x")
-    assert held["bent"].kinds == ("value", "gradient summed", "gradient_b", "gradient_w", "gradient_x")
+    assert held["bent"].kinds == ("value", "gradient_b", "gradient_w", "gradient_x", "gradient summed")
     assert held["bent"].parameters.startswith(
         "w = 0.25, b = 1; also w = 0.0625, or w = 1, or w = -0.25, or b"
     )

@@ -21,6 +21,7 @@ from fractions import Fraction
 import numpy as np
 
 from dsl.activation import Activation, Learned, as_numbers
+from dsl.certificate import SUMMED
 from dsl.certify.report import Failure, Measurement
 from dsl.certify.scan import Truth, truth
 from dsl.evaluate import Reference
@@ -30,8 +31,6 @@ from dsl.expr import Expr, symbols
 from dsl.settings import Setting, rounded
 from dsl.ulp import FORMATS, Array, error_in_ulps
 
-SUMS = "gradient summed"
-"""The kind of the gradients of parameters as they are: no label has a space."""
 SHAPE = (4, 3, 400)
 """Of a tensor whose gradients are summed; its channels are in the middle."""
 SCALES = (1.0, 4.0)
@@ -58,7 +57,7 @@ def by_element(activation: Activation) -> Activation:
 def kinds(activation: Activation) -> tuple[str, ...]:
     """What is measured: the value, the derivatives by the input and by each parameter, and the sums."""
     names = (activation.input, *(each.name for each in activation.learned))
-    return ("value", *(f"gradient_{name}" for name in names), SUMS)
+    return ("value", *(f"gradient_{name}" for name in names), SUMMED)
 
 
 def truth_of(
