@@ -89,6 +89,8 @@ def _jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
     given = {key: float(value) for key, value in setting.items()}
     exact = rounded(setting, dtype)  # 1.702 is float32's to a kernel, and a threshold is where that has it
     for sweep in joint.sweeps(activation.inputs, root):
+        if joint.is_beside_a_root(sweep, root, exact):
+            continue
         swept = activation.inputs.index(sweep.name)
         point = sweep.point(activation.inputs, 0.0)
         makers: dict[str, Function] = {

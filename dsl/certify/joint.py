@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsl.activation import Activation
+from dsl.certify.roots import NEIGHBOURHOOD
 from dsl.certify.scan import Function, Truth
+from dsl.evaluate import Reference
 from dsl.expr import Expr, symbols
 
 OTHERS = tuple(map(Fraction, ("1", "-3/4", "5/2")))
@@ -58,6 +60,27 @@ def sweeps(inputs: tuple[str, ...], root: Expr) -> Iterator[Sweep]:
         others = [other for other in inputs if other != name]
         for value in OTHERS if others else OTHERS[:1]:
             yield Sweep(name, dict.fromkeys(others, value))
+
+
+def is_beside_a_root(sweep: Sweep, root: Expr, parameters: Mapping[str, Fraction]) -> bool:
+    """Whether one of the others' values happens to lie next to a root in that input.
+
+    All that the sweep then shows is how near the root is; what a function is worth there, the sweep of that
+    input shows.
+
+    >>> from dsl.expr import Symbol
+    >>> x, u = Symbol("x"), Symbol("u")
+    >>> [is_beside_a_root(each, u * (x - Fraction(51, 50)), {}) for each in sweeps(("x", "u"), u * x)][3:]
+    [True, False, False]
+    """
+    for name, value in sweep.others.items():
+        rest = {other: own for other, own in sweep.others.items() if other != name}
+        reference = Reference(root, name, {**parameters, **rest, sweep.name: Fraction(1)})
+        near = float(value) * np.array([1 - NEIGHBOURHOOD, 1.0, 1 + NEIGHBOURHOOD])
+        below, here, above = np.abs(reference(near).rounded)
+        if 0 < 2 * here < max(below, above):
+            return True
+    return False
 
 
 def finite(function: Function, known: Truth) -> Function:
