@@ -42,10 +42,10 @@ JOINT_BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 """The same for several inputs: a factor's error meets another's, and beside its root it is multiplied."""
 LEARNED_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "float32": (5.0, 8.0),
-    "float64": (8.0, 8.0),
-    "float16": (0.55, 1.0),
-    "bfloat16": (0.55, 1.0),
+    "float32": (5.0, 5.0),
+    "float64": (5.0, 6.0),
+    "float16": (0.51, 0.51),
+    "bfloat16": (0.51, 0.51),
 }
 """The same with learnable parameters; their gradients count with those of the input."""
 ROW_BOUNDS: Mapping[str, tuple[float, float]] = {
