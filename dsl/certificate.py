@@ -291,7 +291,8 @@ def accuracy(certificate: Certificate) -> str:
     """A certificate as plain text, for the header of a generated module."""
     lines = ["The worst errors found against exact values, in ulps (found, not proved):", ""]
     labels = {kind: _label(kind) for kind in certificate.kinds}
-    widths = (max(12, *(len(label) + 2 for label in labels.values())), 10, 28)
+    longest = max((len(_worst(row)) for row in certificate.rows), default=0)
+    widths = (max(12, *(len(label) + 2 for label in labels.values())), 10, max(28, longest + 2))
     head = ("", "", *MAKERS.values())
     lines.append(_line(head, widths))
     for dtype in DTYPES:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from dsl import certificate as certificates
-from dsl import interpret
 from dsl.activation import Activation
 from dsl.certificate import KINDS, MAKERS, SUMMED, Row
 from dsl.settings import measured_settings, rounded, settings
@@ -62,6 +61,7 @@ def _way(activation: Activation) -> Way:
 
 def _alone(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
     """A row for each maker and each setting, of one input."""
+    from dsl import interpret
     from dsl.certify import truth
     from dsl.pipeline import derive
 
@@ -80,6 +80,7 @@ def _alone(activation: Activation, kind: str, dtype: str, samples: int) -> Itera
 
 def _jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
     """A row for each maker and each sweep of one input, at the first setting of the parameters."""
+    from dsl import interpret
     from dsl.certify import joint, truth
     from dsl.pipeline import derive_joint
 
@@ -110,6 +111,7 @@ def _jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
 
 def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
     """A row for each maker, each setting and each variable that the derivative is by."""
+    from dsl import interpret
     from dsl.certify import learned
     from dsl.pipeline import derive_joint
 
@@ -140,6 +142,7 @@ def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
 
 def _summed(activation: Activation, dtype: str) -> Iterator[Row]:
     """A row for each maker and each sum, at the first setting."""
+    from dsl import interpret
     from dsl.certify import learned
     from dsl.pipeline import derive_joint
 
@@ -159,6 +162,7 @@ def _summed(activation: Activation, dtype: str) -> Iterator[Row]:
 
 def _over_rows(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
     """A row for each maker, at the first setting of the parameters."""
+    from dsl import interpret
     from dsl.certify.rows import measure_rows, row_truths
     from dsl.pipeline import derive_rows
 
