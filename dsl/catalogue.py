@@ -127,7 +127,7 @@ def _call(activation: Activation) -> str:
 def _errors(certificate: Certificate | None) -> dict[str, tuple[float, ...]]:
     if certificate is None:
         return {}
-    rows = {dtype: [certificate.row("kernel", dtype, kind) for kind in KINDS] for dtype in SHOWN}
+    rows = {dtype: [certificate.worst("kernel", dtype, side) for side in KINDS] for dtype in SHOWN}
     return {
         dtype: tuple(row.worst_ulp for row in found if row) for dtype, found in rows.items() if all(found)
     }

@@ -41,6 +41,31 @@ JOINT_BOUNDS: Mapping[str, tuple[float, float]] = {
     "bfloat16": (0.55, 3.0),
 }
 """The same for several inputs: a factor's error meets another's, and beside its root it is multiplied."""
+LEARNED_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "float32": (5.0, 5.0),
+    "float64": (5.0, 6.0),
+    "float16": (0.51, 0.51),
+    "bfloat16": (0.51, 0.51),
+}
+"""The same with learnable parameters; their gradients count with those of the input."""
+ROW_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "float32": (8.5, 5.0),
+    "float64": (6.5, 5.0),
+    "float16": (0.51, 0.51),
+    "bfloat16": (0.51, 0.51),
+}
+"""The same over rows, of which sums have as many roundings as a tree is high."""
+SUMMED = "gradient summed"
+"""The kind of a learnable parameter's gradients as they are, sums over elements."""
+SUM_BOUND = 0.51
+"""Their greatest error, whatever a clause says of the terms: in ulps of the sum of the terms' magnitudes."""
+BOUNDS: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "": DEFAULT_BOUNDS,
+    "joint": JOINT_BOUNDS,
+    "learned": LEARNED_BOUNDS,
+    "rows": ROW_BOUNDS,
+}
+"""The bounds by what an activation is: of one input, of several, with learnable parameters, over rows."""
 NEAR_ROOTS = {"float32": 4.0, "float64": 4.0, "float16": 1.0, "bfloat16": 1.0}
 """The greatest errors beside a root that is no representable number, in halves of epsilon."""
 HALF_EPSILON = {"float32": "2**-24", "float64": "2**-53", "float16": "2**-11", "bfloat16": "2**-8"}
@@ -48,8 +73,6 @@ HALF_EPSILON = {"float32": "2**-24", "float64": "2**-53", "float16": "2**-11", "
 FORMAT = 1
 """The version of the lock file's layout."""
 NOT_CERTIFIED = "Not certified: run `dslgen certify`."
-LEARNED_NOT_CERTIFIED = "Not certified: errors are measured for activations without learnable parameters."
-ROWS_NOT_CERTIFIED = "Not certified: errors are measured for elementwise activations."
 
 
 class LockError(Exception):
@@ -68,7 +91,8 @@ class Row:
     computed and exact value; `interval` is where the errors around the worst one broke the bound that stood
     when they were measured. `parameters` is the setting of the worst error, if that is not the defaults. Of
     several inputs, `point` has all where the error is worst. The kinds are then "value" and "gradient_NAME"
-    for each input, and of several outputs they end in the output's number.
+    for each input, and of several outputs they end in the output's number. `of` says what the activation is
+    (see `BOUNDS`), and `case` what was tried where that is no input alone: a row, a sum, one of a vector.
     """
 
     by: str
@@ -88,6 +112,13 @@ class Row:
     interval: tuple[float, ...] | None = None
     parameters: str = ""
     point: tuple[float, ...] | None = None
+    of: str = ""
+    case: str = ""
+
+    @property
+    def sort(self) -> str:
+        """Which of `BOUNDS` stands."""
+        return self.of or ("joint" if self.point is not None else "")
 
     @property
     def tries(self) -> str:
@@ -222,7 +253,7 @@ def _order(row: Row) -> tuple[int, int, str, int, str]:
     output = re.search(r"\d*$", row.kind)
     number = output[0] if output else ""
     side = KINDS.index(_side(row.kind))
-    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), number, side, row.kind
+    return tuple(MAKERS).index(row.by), DTYPES.index(row.dtype), number, side, row.kind.replace(" ", "~")
 
 
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Row)}
@@ -244,7 +275,7 @@ def _certificate(name: str, entry: Mapping[str, Any]) -> Certificate:
     return Certificate(name, entry["digest"], entry["samples"], entry["parameters"], rows)
 
 
-_WORDS = ("by", "dtype", "kind", "parameters")
+_WORDS = ("by", "dtype", "kind", "parameters", "of", "case")
 
 
 def _decode(key: str, value: Any) -> Any:
@@ -260,7 +291,8 @@ def accuracy(certificate: Certificate) -> str:
     """A certificate as plain text, for the header of a generated module."""
     lines = ["The worst errors found against exact values, in ulps (found, not proved):", ""]
     labels = {kind: _label(kind) for kind in certificate.kinds}
-    widths = (max(12, *(len(label) + 2 for label in labels.values())), 10, 28)
+    longest = max((len(_worst(row)) for row in certificate.rows), default=0)
+    widths = (max(12, *(len(label) + 2 for label in labels.values())), 10, max(28, longest + 2))
     head = ("", "", *MAKERS.values())
     lines.append(_line(head, widths))
     for dtype in DTYPES:
@@ -276,12 +308,15 @@ def accuracy(certificate: Certificate) -> str:
 def _label(kind: str) -> str:
     """What a kind is called in a header.
 
-    >>> [_label(kind) for kind in ("value", "gradient", "gradient_gate", "value_2")]
-    ['value', 'derivative', 'by gate', 'value 2']
+    >>> [_label(kind) for kind in ("value", "gradient", "gradient_gate", "value_2", "gradient summed")]
+    ['value', 'derivative', 'by gate', 'value 2', 'sums']
     """
-    if kind == "gradient":
-        return "derivative"
+    if kind in _LABELS:
+        return _LABELS[kind]
     return kind.replace("gradient_", "by ").replace("value_", "value ")
+
+
+_LABELS = {"gradient": "derivative", SUMMED: "sums"}
 
 
 def _worst(row: Row) -> str:
@@ -289,6 +324,10 @@ def _worst(row: Row) -> str:
 
 
 def _place(row: Row) -> str:
+    if row.of == "rows":
+        return f"{_short(row.worst_input)} in {row.case.split(', ')[0]}"
+    if row.kind == SUMMED:
+        return row.case.removeprefix("by ").split()[0]
     if row.point is None:
         return _short(row.worst_input)
     return f"({', '.join(map(_short, row.point))})"
@@ -301,7 +340,10 @@ def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
 
 def _notes(certificate: Certificate) -> Iterator[str]:
     sampled = [row.tried for row in certificate.rows if not row.exhaustive]
-    if any(row.point is not None and len(row.point) > 1 for row in certificate.rows):
+    sort = next((row.of for row in certificate.rows), "")
+    if sort in _TRIED:
+        yield fill(_TRIED[sort].format(min(sampled, default=0)), 100)
+    elif any(row.point is not None and len(row.point) > 1 for row in certificate.rows):
         yield "Tried: every 16-bit value of each input, and at least"
         yield f"  {min(sampled):,} of the other types and a search, against a few values of the others."
     elif sampled:
@@ -315,14 +357,36 @@ def _notes(certificate: Certificate) -> Iterator[str]:
     for row in certificate.rows:
         if row.by == "kernel" and row.dtype == "float32" and row.near_roots:
             what = _label(row.kind).replace("by ", "derivative by ")
-            yield (
-                f"Beside a root of the {what} that float32 does not have: {_ulps(row.near_roots)} * "
-                f"{HALF_EPSILON[row.dtype]}, absolute."
-            )
+            where, unit = _BESIDE.get(sort, _BESIDE[""])
+            yield f"{where.format(what)}: {_ulps(row.near_roots)} * {HALF_EPSILON[row.dtype]}{unit}."
     for row in certificate.rows:
         if row.failure is not None:
             x, got, exact = (_short(value) for value in row.failure)
             yield f"{_title(row)}: {row.failed:,} wrong, at {x} {got} in the place of {exact}."
+
+
+_TRIED = {
+    "learned": (
+        "Tried, of inputs up to 65536: every 16-bit one for the value and the derivative by the input, a "
+        "sample for the rest, and a search around the worst. Where a sum has parameters in it, the unit is "
+        "the ulp of its terms' magnitudes. A parameter's derivative is that of one element; the sums are "
+        "gradients of a parameter over 1,600 or 4,800 elements, in ulps of the sum of their magnitudes."
+    ),
+    "rows": (
+        "Tried: rows of 1, 2, 17, 1000 and 17001 elements, of at least {:,} elements in all: normal ones of "
+        "several sizes, one that is far greater, all alike, a large offset, large ones in turns, one among "
+        "-infinity. The unit of a derivative is the ulp of the sum of the magnitudes of what each element of "
+        "the incoming gradient gives."
+    ),
+}
+"""What was tried, and the unit where it is not the ulp of the result."""
+_BESIDE = {
+    "": ("Beside a root of the {} that float32 does not have", ", absolute"),
+    "rows": (
+        "Where a sum cancels in the {}, and it is less than a quarter of the row's greatest",
+        " of that",
+    ),
+}
 
 
 def table(certificate: Certificate) -> str:
@@ -344,6 +408,8 @@ def table(certificate: Certificate) -> str:
         ]
         if row.parameters:
             extra.insert(0, f"with {row.parameters}")
+        if row.case:
+            extra.insert(0, row.case)
         if row.near_roots:
             extra.insert(0, f"near roots {_ulps(row.near_roots)} * {HALF_EPSILON[row.dtype]}")
         text = f"  {row.by:8}{row.dtype:10}{row.kind:{width}}{place:{wide}}{'; '.join([row.tries, *extra])}"
@@ -387,8 +453,8 @@ def _short(value: float) -> str:
 # Bounds
 
 
-def bound(accuracy: Bound, dtype: str, kind: str, joint: bool = False) -> float:
-    """The greatest error that is allowed, in ulps; `joint` says that there are several inputs.
+def bound(accuracy: Bound, dtype: str, kind: str, sort: str = "") -> float:
+    """The greatest error that is allowed, in ulps; `sort` is one of `BOUNDS`.
 
     An `accuracy` clause stands for float32 and float64 in the default's place; 16-bit types keep the default
     where it is the stricter, for their results are rounded from float32.
@@ -397,7 +463,9 @@ def bound(accuracy: Bound, dtype: str, kind: str, joint: bool = False) -> float:
     >>> bound(loose, "float32", "value"), bound(loose, "float16", "value")
     (40.0, 0.55)
     """
-    usual = (JOINT_BOUNDS if joint else DEFAULT_BOUNDS)[dtype][KINDS.index(_side(kind))]
+    if kind == SUMMED:
+        return SUM_BOUND
+    usual = BOUNDS[sort][dtype][KINDS.index(_side(kind))]
     given = accuracy.forward if _side(kind) == "value" else accuracy.backward
     if given is None:
         return usual
@@ -428,14 +496,16 @@ def _broken(name: str, row: Row, accuracy: Bound) -> Iterator[str]:
     what = f"{name}: {_title(row)}"
     if row.failed:
         x, got, exact = row.failure or (math.nan,) * 3
-        wrong = f"at {x!r} {got!r} in the place of {exact!r}"
+        case = f" ({row.case})" if row.case else ""
+        wrong = f"at {x!r}{case} {got!r} in the place of {exact!r}"
         yield f"{what}: {row.failed:,} inputs give a wrong NaN or infinity: {wrong}"
-    allowed = bound(accuracy, row.dtype, row.kind, bool(row.point))
+    allowed = bound(accuracy, row.dtype, row.kind, row.sort)
     if row.worst_ulp > allowed:
         low, high = row.interval or (row.worst_input,) * 2
         around = f"; the bound is broken between {low:.9g} and {high:.9g}" if low < high else ""
         given = f" with {row.parameters}" if row.parameters else ""
-        place = f"{row.point or row.worst_input!r}{given}"
+        case = f" ({row.case})" if row.case else ""
+        place = f"{row.point or row.worst_input!r}{case}{given}"
         yield f"{what}: {_ulps(row.worst_ulp)} ulp at {place}, bound {allowed:g}{around}"
     near = near_bound(accuracy, row.dtype, row.kind)
     if row.near_roots is not None and row.near_roots > near:

@@ -232,12 +232,11 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
     from dsl.certificate import summary, table
     from dsl.progress import Progress
 
-    project = _project(paths).checked()
-    activations = _without_learned(_elementwise(project.activations, "certified"), "certified")
+    activations = _project(paths).checked().activations
     config = _config()
     lock = assess.open_lock(config.lock, activations, whole=not paths)
     wanted = assess.jobs(activations)
-    is_found = _remember(project.activations, whole=not paths, check=check)
+    is_found = _remember(whole=not paths, check=check)
     missing = [job for job in wanted if not assess.is_current(job, lock.held, samples or 0)]
     if not check:
         steps = assess.bring_up_to_date(lock, missing, paths or config.specs, samples, jobs)
@@ -264,13 +263,10 @@ def certify(paths: tuple[Path, ...], samples: int | None, jobs: int, check: bool
         sys.exit(1)
 
 
-def _remember(activations: Sequence[Activation], whole: bool, check: bool) -> bool:
-    """Keep what the stabiliser finds, for builds to come; only say whether it is kept, for a `check`."""
+def _remember(whole: bool, check: bool) -> bool:
+    """Keep what the stabiliser found, for builds to come; only say whether it is kept, for a `check`."""
     from dsl.memory import current
-    from dsl.pipeline import stages
 
-    for activation in activations:
-        stages(activation)
     memory = current()
     if memory is None or check:
         return memory is None or memory.is_current

@@ -21,7 +21,7 @@ from dsl.equations import Equations
 from dsl.explain import GOOD, UNTRIED, naive, patches
 from dsl.model import Model
 from dsl.pipeline import JointStages, Stages, derive, stages
-from dsl.program import JointProgram, Program, RowProgram
+from dsl.program import AnyProgram, RowProgram
 from dsl.rows import RowStages
 from dsl.show import show_activation, show_function, show_row_names
 from dsl.targets.model import layers, passes
@@ -120,7 +120,7 @@ def _derivatives(activation: Activation, made: Stages | JointStages | RowStages)
     return [Part("Derivatives", DERIVED, equations=shown)]
 
 
-def _program(program: Program | JointProgram | RowProgram) -> str:
+def _program(program: AnyProgram) -> str:
     shown = "\n\n".join(map(show_function, program.functions))
     return show_row_names(shown) if isinstance(program, RowProgram) else shown
 
@@ -145,19 +145,13 @@ def _mended(made: Stages | JointStages | RowStages) -> list[Part]:
     return [Part("Polynomials and ends", lines=tuple(lines))]
 
 
-def _rules(program: Program | JointProgram | RowProgram) -> tuple[tuple[str, str], ...]:
+def _rules(program: AnyProgram) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(program.rewrites))
 
 
-def certified(
-    activation: Activation, program: Program | JointProgram | RowProgram, certificate: Certificate | None
-) -> Part:
+def certified(activation: Activation, program: AnyProgram, certificate: Certificate | None) -> Part:
     """What a certificate says, if it was made for this program."""
     title = "Certificate"
-    if activation.learned:
-        return Part(title, certificates.LEARNED_NOT_CERTIFIED)
-    if isinstance(program, RowProgram):
-        return Part(title, certificates.ROWS_NOT_CERTIFIED)
     if certificate is None or certificate.digest != code_digest(activation, program):
         return Part(title, certificates.NOT_CERTIFIED)
     return Part(title, CERTIFIED, lines=_notes(certificate, activation), table=table(certificate))
@@ -188,6 +182,8 @@ def _place(row: Row) -> str:
     """The input of the worst error, where there is any error."""
     if not row.worst_ulp:
         return ""
+    if row.case:
+        return row.case
     return ", ".join(f"{value:.6g}" for value in row.point or (row.worst_input,))
 
 

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 
+EMPTY: Mapping[str, str] = {}
 
-def digest(code: str, support: str, parameters: str) -> str:
+
+def digest(code: str, support: str, parameters: str, kernels: Mapping[str, str] = EMPTY) -> str:
     """What a certificate is for: the kernels and formulas, the blocks that they call, the parameters.
 
-    Of the building blocks' text, `support`, only what the code calls counts, and what that calls in turn.
+    Of the building blocks' text, `support`, only what the code calls counts, and what that calls in turn; so
+    it is of `kernels`, the text of other modules whose functions kernels call, by their names.
     """
+    own = [text for name, module in kernels.items() for text in _called(code, module, name)]
+    code = "\0".join((code, *own))
     return sha256("\0".join((code, *_called(code, support), parameters)).encode()).hexdigest()[:32]
 
 
-def _called(code: str, support: str) -> Iterator[str]:
+def _called(code: str, support: str, module: str = "_math") -> Iterator[str]:
     """The definitions in the building blocks that code reaches, in their order there."""
     definitions = _definitions(support)
     reached: set[str] = set()
-    stack = [name for name in _BLOCK.findall(code) if name in definitions]
+    stack = [name for name in re.findall(rf"\b{module}\.(\w+)", code) if name in definitions]
     while stack:
         name = stack.pop()
         if name not in reached:
@@ -33,7 +38,6 @@ def _called(code: str, support: str) -> Iterator[str]:
     return (text for name, text in definitions.items() if name in reached)
 
 
-_BLOCK = re.compile(r"\b_math\.(\w+)")
 _WORD = re.compile(r"\w+")
 
 

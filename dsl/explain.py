@@ -24,7 +24,7 @@ from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.ieee import evaluate
 from dsl.model import Model
 from dsl.pipeline import Stages, compile_activation, compile_joint, compile_learned, derive, row_program
-from dsl.program import Function, JointProgram, Program
+from dsl.program import AnyProgram, Function, JointProgram, Program
 from dsl.settings import settings
 from dsl.show import show_activation, show_expr, show_function, show_passes, show_row_names
 from dsl.targets.model import layers, passes
@@ -41,9 +41,9 @@ GAP = 40
 def explain(activation: Activation, certificate: Certificate | None = None, cost: str = "") -> str:
     """The derivation of an activation's program, as text; `cost` says what its kernels cost, if known."""
     if activation.learned:
-        return _explain_learned(activation, cost)
+        return _explain_learned(activation, certificate, cost)
     if activation.dim is not None:
-        return _explain_rows(activation, cost)
+        return _explain_rows(activation, certificate, cost)
     if activation.joint:
         return _explain_joint(activation, certificate, cost)
     stages = compile_activation(activation)
@@ -63,7 +63,7 @@ def _document(sections: Iterable[tuple[str, str]]) -> str:
     return "\n\n".join(f"{title}\n{textwrap.indent(text, '    ')}" for title, text in sections)
 
 
-def _explain_learned(activation: Activation, cost: str) -> str:
+def _explain_learned(activation: Activation, certificate: Certificate | None, cost: str) -> str:
     """The same where parameters are learned: what fails is told at their initial values."""
     plain = as_numbers(activation)
     program = compile_learned(activation).program
@@ -74,7 +74,7 @@ def _explain_learned(activation: Activation, cost: str) -> str:
             ("Rules that fired", report.rewrites(program)),
             ("Program", _program(program)),
             *([("Cost", cost)] if cost else []),
-            ("Certificate", certificates.LEARNED_NOT_CERTIFIED),
+            ("Certificate", _certified(activation, program, certificate)),
         )
     )
 
@@ -107,7 +107,7 @@ def explain_model(model: Model) -> str:
     )
 
 
-def _explain_rows(activation: Activation, cost: str) -> str:
+def _explain_rows(activation: Activation, certificate: Certificate | None, cost: str) -> str:
     """The derivation of a function of rows: what was done to it, its programs, its passes."""
     program = row_program(activation)
     functions = zip(activation.labels, (program.forward, *program.gradients), strict=True)
@@ -120,7 +120,7 @@ def _explain_rows(activation: Activation, cost: str) -> str:
             ("Program, of rows that fit on chip", shown),
             ("Passes over rows that do not", "\n\n".join(passes)),
             *([("Cost", cost)] if cost else []),
-            ("Certificate", certificates.ROWS_NOT_CERTIFIED),
+            ("Certificate", _certified(activation, program, certificate)),
         )
     )
 
@@ -129,7 +129,7 @@ def _program(program: Program | JointProgram) -> str:
     return "\n\n".join(map(show_function, program.functions))
 
 
-def _certified(activation: Activation, program: Program | JointProgram, held: Certificate | None) -> str:
+def _certified(activation: Activation, program: AnyProgram, held: Certificate | None) -> str:
     current = held is not None and held.digest == code_digest(activation, program)
     if held is None or not current:
         return certificates.NOT_CERTIFIED

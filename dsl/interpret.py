@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,109 @@ def joint(
                 wanted = [i == slope for i in range(operator.inputs)]
                 grads = tuple(torch.full_like(y, float(i == output)) for i, _ in enumerate(results))
                 (y,) = operator.evaluate_slopes(grads, inputs, given, wanted)
+        result: NDArray[np.float64] = y.double().numpy()
+        return result
+
+    return run
+
+
+def learned(
+    name: str,
+    by: str,
+    slope: int | None,
+    dtype: str,
+    given: Mapping[str, SupportsFloat],
+    entries: Sequence[str],
+) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """An activation whose parameters' values, `entries`, are by channel, with a channel for each element.
+
+    `by` is "kernel" or "formula"; `slope` counts the variables that a derivative is by, the input first, and
+    is None for the value. `given` are the values and the other parameters, which are numbers.
+    """
+    import torch
+
+    operator = importlib.import_module(f"{_packages[0].__name__}.{name}")._operator
+    target = getattr(torch, dtype)
+    wide = torch.float64 if dtype == "float64" else torch.float32
+    values = [float(given[entry]) for entry in entries]
+    numbers = tuple(float(value) for key, value in given.items() if key not in entries)
+
+    def run(points: NDArray[Any]) -> NDArray[np.float64]:
+        x = torch.from_numpy(points.astype(np.float64)).to(target)[None]
+        if by == "formula":
+            compute = operator._formula if slope is None else operator._slope_formulas[slope]
+            y = compute(x.to(wide), *(torch.tensor(value, dtype=wide) for value in values), *numbers)
+            y = y.to(target).expand(x.shape)
+        else:
+            own = tuple(torch.full(x.shape[1:], value, dtype=target) for value in values)
+            if slope is None:
+                y = operator._evaluate(x, own, numbers, 1)
+            else:
+                wanted = [place == slope for place in range(1 + len(own))]
+                (y,) = operator._evaluate_slopes(torch.ones_like(x), x, own, numbers, 1, wanted)
+        result: NDArray[np.float64] = y.double().numpy().reshape(-1)
+        return result
+
+    return run
+
+
+def summed(
+    name: str, by: str, dtype: str, given: Mapping[str, SupportsFloat], learned: Sequence[Any], variable: str
+) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]:
+    """The gradient of one of the parameters' values, of a tensor and an incoming gradient.
+
+    `learned` are the parameters, of which those by channel have a value for each in dimension 1.
+    """
+    import torch
+
+    operator = importlib.import_module(f"{_packages[0].__name__}.{name}")._operator
+    target = getattr(torch, dtype)
+    entries = {entry for each in learned for entry in each.entries}
+    numbers = tuple(float(value) for key, value in given.items() if key not in entries)
+    wanted = [False, *(variable in each.entries for each in learned)]
+    place = next(each.entries.index(variable) for each in learned if variable in each.entries)
+
+    def run(points: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, grad = (torch.from_numpy(each).to(target) for each in (points, slopes))
+        own = []
+        for each in learned:
+            values = torch.tensor([float(given[entry]) for entry in each.entries], dtype=target)
+            own.append(values.expand(x.shape[1]).contiguous() if each.kind == "channel" else values)
+        if by == "formula":
+            (found,) = operator.differentiable_slopes(grad, x, tuple(own), numbers, 1, wanted)
+        else:
+            (found,) = operator._evaluate_slopes(grad, x, tuple(own), numbers, 1, wanted)
+        by_channel = any(variable in each.entries for each in learned if each.kind == "channel")
+        result: NDArray[np.float64] = found.double().numpy().reshape(-1)
+        return result if by_channel else result[place : place + 1]
+
+    return run
+
+
+def rows(
+    name: str, by: str, which: int, dtype: str, inputs: tuple[str, ...], parameters: Mapping[str, float]
+) -> Callable[[Mapping[str, NDArray[np.float64]]], NDArray[np.float64]]:
+    """An activation over rows, as a function of tensors by name, whose rows are along the last dimension.
+
+    `by` is "kernel" or "formula"; `which` is 0 for the value and then counts the inputs that a gradient is
+    by, of which the incoming one comes after the inputs.
+    """
+    import torch
+
+    operator = importlib.import_module(f"{_packages[0].__name__}.{name}")._operator
+    target = getattr(torch, dtype)
+    rest = (*parameters.values(), -1)
+    wanted = [place == which for place, _ in enumerate(inputs, 1)]
+
+    def run(tensors: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        given = tuple(torch.from_numpy(np.ascontiguousarray(each)).to(target) for each in tensors.values())
+        own, grad = given[: len(inputs)], given[len(inputs) :]
+        if by == "formula":
+            y = operator.formula(which, own, grad, rest).to(target)
+        elif which:
+            (y,) = operator.compute_slopes(*grad, own, rest, wanted)
+        else:
+            y = operator.compute(own, rest)
         result: NDArray[np.float64] = y.double().numpy()
         return result
 

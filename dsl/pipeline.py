@@ -38,6 +38,7 @@ from dsl.rewrite.stabilise import stabilise
 from dsl.rewrite.tail import settle_tails
 from dsl.rewrite.trial import best
 from dsl.rows import RowStages, compile_rows
+from dsl.rows.derive import gradients
 from dsl.schedule import schedule
 
 Triple = tuple[Expr, Expr, Expr]
@@ -154,7 +155,7 @@ def compile_learned(activation: Activation) -> JointStages:
         return _best(exact, activation.input, Freedom(known, usual), fired)
 
     def stable(exact: Expr) -> Expr:
-        return stable_in(exact, activation.input, positive, treat, own)
+        return carry_roundings(stable_in(exact, activation.input, positive, treat, own))
 
     return _compile_variables(activation, stable, fired)
 
@@ -214,7 +215,7 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
 
     @cache
     def treat(root: Expr, input: str) -> Expr:
-        return _best(simplify(lower(root)), input, freedom, fired)
+        return carry_roundings(_best(simplify(lower(root)), input, freedom, fired))
 
     return treat, fired
 
@@ -249,7 +250,12 @@ def _search(exact: Expr, input: str, freedom: Freedom) -> Found:
     if len(symbols(exact)) == 1:
         return Found(root, rules)
     chosen = best(root, others, exact, input, freedom)
-    return Found(carry_roundings(chosen), rules if chosen is root else tuple(fired))
+    return Found(chosen, rules if chosen is root else tuple(fired))
+
+
+def derive_rows(activation: Activation) -> tuple[Expr, ...]:
+    """The value over rows in core operations, and what the incoming gradient makes of it for each input."""
+    return lower(activation.body), *gradients(activation.body, activation.inputs)
 
 
 def derive_joint(activation: Activation) -> tuple[Expr, ...]:

@@ -174,3 +174,7 @@ class RowProgram:
     def functions(self) -> tuple[Function, ...]:
         """The value, and the gradients by each input."""
         return tuple(each.whole for each in (self.forward, *self.gradients))
+
+
+AnyProgram = Program | JointProgram | RowProgram
+"""A program of any kind of activation."""

@@ -163,7 +163,16 @@ def test_an_exponent_by_a_parameter_carries_its_rounding(at: float) -> None:
     assert math.isclose(evaluate(made.stabilised[0], {"width": 3.0, "x": at}), float(want), rel_tol=1e-15)
 
 
-@pytest.mark.parametrize("root", [call("exp", 3 * (A * X)), call("exp", (A + 1) * X), call("exp", X)])
+@pytest.mark.parametrize("at", [-93.1, 41.7])
+def test_so_do_those_of_differences(at: float) -> None:
+    u = -call("abs", A * X * (Symbol("p") - Symbol("q")))
+    values = {"a": 1.1, "x": at, "p": 1.3, "q": 0.7}
+    exact = probe(call("exp", u), {name: Fraction(value) for name, value in values.items()})
+    assert exact is not None
+    assert math.isclose(evaluate(carry_roundings(call("exp", u)), values), float(exact), rel_tol=4e-16)
+
+
+@pytest.mark.parametrize("root", [call("exp", 3 * (A * X)), call("exp", A * X * A * X * A), call("exp", X)])
 def test_only_products_of_what_is_given_are_carried(root: Expr) -> None:
     assert carry_roundings(root) is root
 

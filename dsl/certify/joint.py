@@ -6,7 +6,7 @@ In: an `Activation`. Out: `Sweep`s, and the exact expression of every kind of re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsl.activation import Activation
+from dsl.certify.roots import NEIGHBOURHOOD
 from dsl.certify.scan import Function, Truth
-from dsl.expr import Expr, symbols
+from dsl.evaluate import Reference
+from dsl.evaluate.rows import RowReference
+from dsl.expr import Expr, is_op, postorder, symbols
 
 OTHERS = tuple(map(Fraction, ("1", "-3/4", "5/2")))
 """What the other inputs are meanwhile: numbers of all formats, of which one rounds nothing by itself.
@@ -60,6 +63,27 @@ def sweeps(inputs: tuple[str, ...], root: Expr) -> Iterator[Sweep]:
             yield Sweep(name, dict.fromkeys(others, value))
 
 
+def is_beside_a_root(sweep: Sweep, root: Expr, parameters: Mapping[str, Fraction]) -> bool:
+    """Whether one of the others' values happens to lie next to a root in that input.
+
+    All that the sweep then shows is how near the root is; what a function is worth there, the sweep of that
+    input shows.
+
+    >>> from dsl.expr import Symbol
+    >>> x, u = Symbol("x"), Symbol("u")
+    >>> [is_beside_a_root(each, u * (x - Fraction(51, 50)), {}) for each in sweeps(("x", "u"), u * x)][3:]
+    [True, False, False]
+    """
+    for name, value in sweep.others.items():
+        rest = {other: own for other, own in sweep.others.items() if other != name}
+        reference = Reference(root, name, {**parameters, **rest, sweep.name: Fraction(1)})
+        near = float(value) * np.array([1 - NEIGHBOURHOOD, 1.0, 1 + NEIGHBOURHOOD])
+        below, here, above = np.abs(reference(near).rounded)
+        if 0 < 2 * here < max(below, above):
+            return True
+    return False
+
+
 def finite(function: Function, known: Truth) -> Function:
     """A function that is right at the infinities, for measuring what it is elsewhere.
 
@@ -76,6 +100,31 @@ def finite(function: Function, known: Truth) -> Function:
         return found
 
     return excused
+
+
+def is_flat(known: Truth) -> bool:
+    """Whether a sweep's exact values are all alike, since the others make a factor of its input zero."""
+    one, other = known.reference(np.array([1.0, 2.0]), known.fmt.name).rounded
+    return bool(one == other)
+
+
+def in_terms(known: Truth, sweep: Sweep, root: Expr, parameters: Mapping[str, Fraction]) -> Truth:
+    """The exact values, with the sizes of terms where sums mix inputs: some values of these cancel.
+
+    x + f(y) is zero along a curve, beside which f(y) has the error that it has.
+    """
+    inputs = {sweep.name, *sweep.others}
+
+    def begins(node: Expr) -> bool:
+        if not is_op(node, "add", "sub"):
+            return False
+        one, other = (inputs.intersection(symbols(arg)) for arg in node.args)
+        return bool(one and other) and one != other
+
+    if not any(begins(node) for node in postorder(root)):
+        return known
+    reference = RowReference(root, {**parameters, **sweep.others})
+    return replace(known, sizes=lambda points: reference.sizes({sweep.name: points}, begins))
 
 
 def kinds(activation: Activation) -> tuple[str, ...]:

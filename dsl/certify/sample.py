@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsl.certify.roots import crossings
 from dsl.evaluate import Reference
 from dsl.evaluate.columns import expand
-from dsl.expr import Expr, Number, Symbol, is_op, postorder
+from dsl.expr import Expr, Number, Symbol, is_op, postorder, symbols
 from dsl.ulp import Array, Format
 
 STEPS = 24
@@ -62,6 +63,23 @@ def kinks(root: Expr, name: str, parameters: Mapping[str, Fraction] | None = Non
         elif is_op(node, "abs", "sign"):
             found |= set(_turns(node.args[0], name, values))
     return tuple(sorted(found))
+
+
+def is_rounded_across(
+    root: Expr, name: str, parameters: Mapping[str, Fraction] | None, fmt: Format, points: Array
+) -> NDArray[np.bool_]:
+    """At which points a comparison holds or not by less than arithmetic in a format sees.
+
+    0.375 * x > 20 is true at the float64 next above 160 / 3, and false once the product is rounded. Where a
+    function jumps there, it has the one side's value or the other's.
+    """
+    found = np.zeros(len(points), dtype=np.bool_)
+    for node in postorder(expand(root)):
+        if is_op(node, *_COMPARISONS) and name in symbols(node):
+            one, other = (Reference(arg, name, parameters)(points) for arg in node.args)
+            same = fmt.round(one.rounded) == fmt.round(other.rounded)
+            found |= same & ((one.rounded != other.rounded) | (one.rest != other.rest))
+    return found
 
 
 def _constants(operand: Expr, values: Mapping[str, Fraction]) -> set[float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dsl.certify.report import Failure, Measurement
 from dsl.certify.roots import near, roots
-from dsl.certify.sample import kinks, sample
+from dsl.certify.sample import is_rounded_across, kinks, sample
 from dsl.evaluate import Reference, Values
 from dsl.expr import Expr
 from dsl.ulp import FORMATS, Array, Format, error_in_ulps
@@ -24,7 +24,11 @@ from dsl.ulp import FORMATS, Array, Format, error_in_ulps
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 """What is measured: arrays of the format's carrier (bfloat16 values travel in float32) to arrays alike."""
 
+Sizes = Callable[[Array], Array]
+
 KEPT_FAILURES = 16
+NEXT = 4
+"""So many roundings from a kink, a comparison may be decided by one."""
 GAP = 40
 SEARCH_ROUNDS = 4
 SEARCH_SEEDS = 8
@@ -36,7 +40,9 @@ MIDDLE = 2.0**64
 class Truth:
     """Points of a format with the exact values there, and the roots near which errors are absolute.
 
-    Made once per expression and dtype, good for any number of functions.
+    Made once per expression and dtype, good for any number of functions. With `sizes`, which are the sums of
+    the magnitudes of a result's terms, their ulps are the unit of errors, and subnormal results are counted
+    apart. Points that are `left_out` count for nothing.
     """
 
     fmt: Format
@@ -45,6 +51,8 @@ class Truth:
     values: Values
     roots: Array
     every: bool = False
+    sizes: Sizes | None = None
+    left_out: Callable[[Array], NDArray[np.bool_]] | None = None
 
 
 def truth(
@@ -55,12 +63,14 @@ def truth(
     count: int = 100_000,
     seed: int = 0,
     every: bool = True,
+    tried: Callable[[Array], Array] | None = None,
 ) -> Truth:
     """The exact values of an expression at a sample of a dtype's values; with `every`, all of 16-bit types.
 
     Without it 16-bit types are sampled too, and inputs beyond 2**64 or below 2**-64 are left out.
 
-    `name` is the input's; `parameters` holds exact values. Takes 2 to 100 microseconds a point.
+    `name` is the input's; `parameters` holds exact values; `tried` says which of the points
+    are. Takes 2 to 100 microseconds a point.
     """
     fmt = FORMATS[dtype]
     reference = Reference(root, name, parameters)
@@ -69,10 +79,35 @@ def truth(
         # A parameter times an input leaves the range where the input is at its ends.
         size = np.abs(points)
         points = points[~((size > MIDDLE) & (size < np.inf) | (size < 1 / MIDDLE) & (size > 0))]
+    if tried is not None:
+        points = tried(points)
+    left_out = _across(root, name, parameters, dtype) if parameters else None
+    if left_out is not None:
+        points = points[~left_out(points)]
     values = reference(points, dtype)
     exact = values.rounded + values.rest * fmt.ulp(values.rounded)
     places = roots(reference, fmt, points, exact)
-    return Truth(fmt, reference, points, values, places, every and fmt.bits <= 16)
+    exhaustive = every and fmt.bits <= 16
+    return Truth(fmt, reference, points, values, places, exhaustive, left_out=left_out)
+
+
+def _across(
+    root: Expr, name: str, parameters: Mapping[str, Fraction], dtype: str
+) -> Callable[[Array], NDArray[np.bool_]] | None:
+    """`is_rounded_across`, asked for points next to kinks alone; None where there is no kink."""
+    kinked = np.array([place for place in kinks(root, name, parameters) if place])
+    arithmetic = FORMATS["float64" if dtype == "float64" else "float32"]
+    if not len(kinked):
+        return None
+
+    def left_out(points: Array) -> NDArray[np.bool_]:
+        with np.errstate(invalid="ignore"):
+            near_kinks = np.min(np.abs(points[:, None] / kinked[None, :] - 1), axis=1)
+            found: NDArray[np.bool_] = near_kinks < NEXT * 2.0**-arithmetic.precision
+        found[found] = is_rounded_across(root, name, parameters, arithmetic, points[found])
+        return found
+
+    return left_out
 
 
 def measure(function: Function, known: Truth, search: bool = True) -> Measurement:
@@ -138,6 +173,9 @@ def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
     errors = error_in_ulps(got, exact.rounded, exact.rest, fmt)
     subnormal = (exact.rounded != 0) & (np.abs(exact.rounded) < fmt.smallest_normal)
     flushed = subnormal & (got == 0)
+    if known.sizes is not None:
+        flushed = subnormal & (np.abs(got) < fmt.smallest_normal) & (errors > 0.5)
+        errors = _in_units(errors, exact, known.sizes(points), fmt)
     failed = exact.decided & ~np.isfinite(errors)
     counted = exact.decided & ~failed & ~flushed
     absolute = near(points, known.roots) & counted
@@ -169,6 +207,13 @@ def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
     )
 
 
+def _in_units(errors: Array, exact: Values, sizes: Array, fmt: Format) -> Array:
+    """Errors in ulps of results as such of sizes, if these are finite and greater."""
+    size = np.fmax(np.abs(exact.rounded), np.where(np.isfinite(sizes), sizes, 0.0))
+    steps = fmt.ulp_exponent(exact.rounded) - fmt.ulp_exponent(size)
+    return np.where(errors == 0, 0.0, errors * np.exp2(steps.astype(np.float64)))
+
+
 def _in_root_units(got: Array, exact: Values, fmt: Format) -> Array:
     """|got - exact| in halves of the format's epsilon."""
     with np.errstate(invalid="ignore", over="ignore"):
@@ -182,7 +227,8 @@ def _nearby(known: Truth, points: Array, errors: Array) -> Array:
     steps = np.unique(np.concatenate([np.arange(SEARCH_STEPS), 2 ** np.arange(known.fmt.precision - 2)]))
     seeds = points[np.argsort(errors)[-SEARCH_SEEDS:]]
     places = known.fmt.order(seeds)[:, None] + np.concatenate([-steps, steps])[None, :]
-    return np.unique(known.fmt.from_order(places.reshape(-1)))
+    found = np.unique(known.fmt.from_order(places.reshape(-1)))
+    return found if known.left_out is None else found[~known.left_out(found)]
 
 
 def _joined(one: Measurement, other: Measurement) -> Measurement:

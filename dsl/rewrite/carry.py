@@ -8,16 +8,18 @@ the product was rounded before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, rebuild
-from dsl.rewrite.compensate import Sum, over, times
+from dsl.ops import where
+from dsl.rewrite.compensate import Sum, negated, over, plus, times
 from dsl.rewrite.simplify import simplify
 
 _WITH_ERROR = {"exp": "exp_sum", "exp_high": "exp_sum_high", "turned": "turned"}
-_SUMS: Mapping[str, Callable[[Sum, Sum], Sum]] = {"mul": times, "div": lambda a, b: over(a, b.high)}
 _EXACT = ("abs", "neg", "min", "max")
+
+MOST = 4
+"""So many values may be in an exponent; what is larger is left to be rounded."""
 
 
 def carry_roundings(root: Expr) -> Expr:
@@ -34,28 +36,45 @@ def carry_roundings(root: Expr) -> Expr:
 def _carried(node: Expr) -> Expr:
     if not isinstance(node, Apply) or node.op not in _WITH_ERROR or node.args[1:] not in ((), (ZERO,)):
         return node
-    scale, op, operands = _multiple(node.args[0])
-    if not operands or not _is_power_of_two(scale):
+    total = _sum(node.args[0])
+    if total is None or total[0].low is ZERO or total[1] > MOST:
         return node
-    total = _SUMS[op](*(Sum(operand) for operand in operands))
-    high, low = (simplify(Number(scale) * part) for part in (total.high, total.low))
-    return Apply(_WITH_ERROR[node.op], high, low)
+    return Apply(_WITH_ERROR[node.op], simplify(total[0].high), simplify(total[0].low))
 
 
-def _multiple(node: Expr) -> tuple[Fraction, str, tuple[Expr, ...]]:
-    """A multiple of a product or quotient of what is given, or of its size; no operands if it is none."""
-    if is_op(node, "neg"):
-        scale, op, operands = _multiple(node.args[0])
-        return -scale, op, operands
-    if is_op(node, "mul") and isinstance(node.args[0], Number):
-        scale, op, operands = _multiple(node.args[1])
-        return scale * node.args[0].value, op, operands
+def _sum(node: Expr) -> tuple[Sum, int] | None:
+    """An expression of a few values with what is lost in rounding it, and how many values; else None."""
+    if isinstance(node, Number):
+        return (Sum(node), 0) if _is_power_of_two(node.value) else None
+    if _is_given(node):
+        return Sum(node), 1
     if is_op(node, "abs"):
-        scale, op, operands = _multiple(node.args[0])
-        return abs(scale), op, tuple(call("abs", each) for each in operands)
-    if is_op(node, "mul", "div") and all(map(_is_given, node.args)):
-        return Fraction(1), node.op, node.args  # type: ignore[attr-defined]
-    return Fraction(1), "", ()
+        return _size(node.args[0])
+    parts = [_sum(arg) for arg in node.args] if is_op(node, "neg", "mul", "div", "add", "sub") else [None]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    sums, count = [each for each, _ in known], sum(each for _, each in known)
+    if is_op(node, "neg"):
+        return negated(sums[0]), count
+    if is_op(node, "div"):
+        return (over(sums[0], sums[1].high), count) if sums[1].low is ZERO else None
+    if is_op(node, "mul"):
+        return times(*sums), count
+    return plus(sums[0], sums[1] if is_op(node, "add") else negated(sums[1])), count
+
+
+def _size(node: Expr) -> tuple[Sum, int] | None:
+    """The magnitude; that of a product is the product of magnitudes."""
+    if is_op(node, "neg"):
+        return _size(node.args[0])
+    if is_op(node, "mul", "div"):
+        return _sum(Apply(node.op, *(call("abs", arg) for arg in node.args)))  # type: ignore[attr-defined]
+    found = _sum(node)
+    if found is None:
+        return None
+    (high, low), count = (found[0].high, found[0].low), found[1]
+    return Sum(call("abs", high), ZERO if low is ZERO else where(call("ge", high, 0), low, -low)), count
 
 
 def _is_given(node: Expr) -> bool:

@@ -119,8 +119,9 @@ class Exponent:
         groups: list[tuple[Fraction, Expr, Expr]] = []
         rest = self
         for above, factor in self.terms.items():
-            for below in _below(above):
-                terms = (Exponent.of(below) * -factor).terms
+            # What is in the sum before a plain 0, which any sum has: peak - max(0, peak) is never positive.
+            shares = [(below, (Exponent.of(below) * -factor).terms) for below in _below(above)]
+            for below, terms in sorted(shares, key=lambda share: not share[1]):
                 if all(rest.terms.get(node) == own for node, own in terms.items()):
                     groups.append((-factor, below, above))
                     rest = rest - Exponent({**terms, above: factor})

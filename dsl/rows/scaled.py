@@ -126,6 +126,19 @@ class _Worker:
         if is_op(node, "sub") and node.args[1] is self._mean(node.args[0]) and self.extent.varies(node):
             self.fired["distance from the mean, twice"] = None
             return node - self._mean(node)
+        return self._near_its_mean(node)
+
+    def _near_its_mean(self, node: Expr) -> Expr:
+        """A sum that holds a distance from the mean in parts, with the distance in one."""
+        if not is_op(node, "add", "sub") or not self.extent.varies(node):
+            return node
+        terms = Exponent.of(node).terms
+        for each, factor in terms.items():
+            mean = self._mean(each)
+            if self.extent.varies(each) and terms.get(mean) == -factor and len(terms) > 2:
+                distance = self.expanded(each - mean)
+                rest = Exponent({n: f for n, f in terms.items() if n not in (each, mean)}).plain_sum()
+                return distance * Number(factor) + rest if factor != 1 else distance + rest
         return node
 
     def _mean(self, e: Expr) -> Expr:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsl.activation import Activation
 from dsl.model import Model
-from dsl.program import JointProgram, Program, RowProgram
+from dsl.program import AnyProgram, JointProgram, RowProgram
 from dsl.targets import package
 
 SUPPORT = (
@@ -33,7 +33,7 @@ SUPPORT = (
 
 def render(
     activation: Activation,
-    program: Program | JointProgram | RowProgram,
+    program: AnyProgram,
     digest: str = "",
     accuracy: str = "",
 ) -> str:
@@ -46,10 +46,10 @@ def render(
     from dsl.targets import chance, joint, layout, learned, rows
 
     if isinstance(program, RowProgram):
-        return rows.module(activation, program, digest)
+        return rows.module(activation, program, digest, accuracy)
     if isinstance(program, JointProgram):
         if activation.learned:
-            return learned.module(activation, program, digest)
+            return learned.module(activation, program, digest, accuracy)
         return joint.module(activation, program, digest, accuracy)
     if program.training is not None:
         return chance.module(activation, program, program.training, digest, accuracy)
@@ -63,10 +63,14 @@ def render_model(model: Model, digest: str = "") -> str:
     return printer.module(model, digest)
 
 
-def computations(activation: Activation, program: Program | JointProgram) -> str:
+def computations(activation: Activation, program: AnyProgram) -> str:
     """The kernels and formulas of an activation's module: what a certificate is for."""
-    from dsl.targets import joint, layout
+    from dsl.targets import joint, layout, learned, rows
 
+    if isinstance(program, RowProgram):
+        return rows.computations(activation, program)
+    if isinstance(program, JointProgram) and activation.learned:
+        return learned.computations(activation, program)
     if isinstance(program, JointProgram):
         return joint.computations(activation, program)
     return layout.computations(activation, program)

@@ -51,16 +51,21 @@ _CHOICES = ("by_row", "height", "width", "wide", "fast")
 _PLACE = "rows, columns, steps, by_row, height, width, wide"
 
 
-def module(activation: Activation, program: JointProgram, digest: str) -> str:
+def module(activation: Activation, program: JointProgram, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, program, digest)])
     modules = "_launch, _learned, _math" if "_math." in body else "_launch, _learned"
     sequence = "from collections.abc import Sequence\n\n" if "Sequence[" in body else ""
-    header = report.joint_header(activation, program)
+    header = report.joint_header(activation, program, accuracy)
     return layout.assemble(activation, header, _IMPORTS.format(modules=modules, sequence=sequence), body)
 
 
 # -- what computes -----------------------------------------------------------------------------------------
+
+
+def computations(activation: Activation, program: JointProgram) -> str:
+    """The part of a module that computes: its kernels and its formulas."""
+    return "\n\n".join(_computations(activation, program))
 
 
 def _computations(activation: Activation, program: JointProgram) -> Iterator[str]:

@@ -50,12 +50,17 @@ _OWN = (
 """What kernels and formulas have for themselves."""
 
 
-def module(activation: Activation, program: RowProgram, digest: str) -> str:
+def module(activation: Activation, program: RowProgram, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, program, digest)])
     modules = "_launch, _math, _rows" if "_math." in body else "_launch, _rows"
-    header = report.row_header(activation, program)
+    header = report.row_header(activation, program, accuracy)
     return layout.assemble(activation, header, _IMPORTS.format(modules=modules), body)
+
+
+def computations(activation: Activation, program: RowProgram) -> str:
+    """The part of a module that computes: its kernels and its formulas."""
+    return "\n\n".join(_computations(activation, program))
 
 
 @dataclass(frozen=True)
