@@ -269,7 +269,7 @@ def _remember(whole: bool, check: bool) -> bool:
 
     memory = current()
     if memory is None or check:
-        return memory is None or memory.is_current
+        return memory is None or not memory.path.exists() or memory.is_current
     memory.write(whole)
     return True
 
