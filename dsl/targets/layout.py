@@ -20,8 +20,7 @@ from dsl.targets import eager, package, plain, triton
 from dsl.targets.spelling import number
 
 _IMPORTS = """\
-import torch
-import triton
+{torch}import triton
 import triton.language as tl
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function_unary
@@ -52,9 +51,13 @@ def module(activation: Activation, program: Program, digest: str, accuracy: str 
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, digest)])
     modules = "_launch, _math, _runtime" if "_math." in body else "_launch, _runtime"
-    return assemble(
-        activation, report.header(activation, program, accuracy), _IMPORTS.format(modules=modules), body
-    )
+    imports = _IMPORTS.format(modules=modules, torch="import torch\n" if _calls_torch(body) else "")
+    return assemble(activation, report.header(activation, program, accuracy), imports, body)
+
+
+def _calls_torch(body: str) -> bool:
+    """Whether the code, and not only an example in its docstrings, says torch: that of x**3 does not."""
+    return "torch." in re.sub(r'"""[\s\S]*?"""', "", body)
 
 
 def assemble(activation: Activation, header: str, imports: str, body: str) -> str:
