@@ -119,7 +119,7 @@ def in_terms(known: Truth, sweep: Sweep, root: Expr, parameters: Mapping[str, Fr
         if not is_op(node, "add", "sub"):
             return False
         one, other = (inputs.intersection(symbols(arg)) for arg in node.args)
-        return bool(one and other) and one != other
+        return len(one | other) > 1 and one != other
 
     if not any(begins(node) for node in postorder(root)):
         return known
