@@ -100,7 +100,7 @@ def test_terms_with_other_parameters_are_terms() -> None:
 
 def test_a_sum_of_functions_of_two_inputs_is_measured_by_its_terms() -> None:
     sweep = Sweep("x", {"w": Fraction(1)})
-    plain, mixed = X * call("exp", W) + 1, call("exp", X) - call("exp", W)
+    plain, mixed = (X + 1) * call("exp", W), call("exp", X) - call("exp", W)
     for root, is_mixed in ((plain, False), (mixed, True)):
         known = truth(root, "x", "float32", {"w": Fraction(1)}, 200)
         units = in_terms(known, sweep, root, {})

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -356,26 +357,27 @@ def test_a_project_may_hold_files_without_definitions(tmp_path: Path) -> None:
     assert definitions([tmp_path]) == {"f": "f(x) = x", "g": "g(x) = (x"}
 
 
-def all_ended() -> bool:
-    """Whether no process is left, of which a killed one may be seen for a moment."""
+def all_ended(before: list[BaseProcess]) -> bool:
+    """Whether no process is left but those of before, of which a killed one may be seen for a moment."""
     end = time.monotonic() + 10
-    while active_children() and time.monotonic() < end:
+    while set(active_children()) - set(before) and time.monotonic() < end:
         time.sleep(0.05)
-    return not active_children()
+    return not set(active_children()) - set(before)
 
 
 def test_a_question_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = active_children()
     question = Question("x * tanh(softplus(x))", -1, 1)
     with monkeypatch.context() as patch:
         patch.setattr(worker, "STARTING", 0)
         patch.setattr(worker, "LIMITS", {"formula": 0.05})
         (last,) = filter(None, Work(question).run())
     assert last.html == "Stopped: the formula took more than 0.05 seconds."
-    assert all_ended()
+    assert all_ended(before)
     work = Work(question)
     work.stop()
     assert list(work.run()) == []
-    assert all_ended()
+    assert all_ended(before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system limits a process's memory")
