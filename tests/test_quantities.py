@@ -57,6 +57,17 @@ def test_strangers_are_right_with_parameters_of_any_size_and_sign(text: str) -> 
         assert count_wrong(root, exact, "x", settings) == 0
 
 
+@pytest.mark.parametrize("at", [-100.0, -40.0, 40.0, 100.0])
+def test_signs_of_two_parameters_in_exponents_are_told_apart(at: float) -> None:
+    made = compiled(
+        "f(x; a = 0.75, b = 1.25) = (exp(a*x) - exp(-b*x)) / (exp(a*x) + exp(-b*x) + 2) * log(1 + x**2)"
+    )
+    values = {"a": 0.75, "b": 1.25, "x": at}
+    want = probe(made.simplified[1], {name: Fraction(value) for name, value in values.items()})
+    assert want is not None
+    assert math.isclose(evaluate(made.stabilised[1], values, narrow=True), float(want), rel_tol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("root", "divides", "expected"),
     [

@@ -27,6 +27,7 @@ from dsl.expr import (
     Number,
     Symbol,
     call,
+    is_op,
     postorder,
     substitute,
     symbols,
@@ -38,6 +39,9 @@ from dsl.rewrite.simplify import simplify
 
 _MOST_DEGREE = 3
 """Larger powers of a parameter as a factor are left as they were written."""
+
+MOST_SIGNS = 2
+"""Of so many parameters in exponents signs are told apart at once: four forms, the last way that is tried."""
 
 _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
@@ -85,16 +89,25 @@ def ways(exact: Expr, input: str, positive: frozenset[str], treat: Treatment) ->
         if shown is not None:
             apart = separate(shown, (input, name), stable)
             yield simplify(substitute(apart, {Symbol(name): quantity.value}))
-    for parameter in symbols(exact):
-        if parameter not in (input, *positive):
-            yield _by_sign(exact, input, parameter, positive, treat)
+    free = [name for name in symbols(exact) if name not in (input, *positive)]
+    for parameter in free:
+        yield _by_sign(exact, input, (parameter,), positive, treat)
+    grown = {name for node in postorder(exact) if is_op(node, "exp") for name in symbols(node)}
+    if len(free) == MOST_SIGNS and grown.issuperset(free):
+        yield _by_sign(exact, input, tuple(free), positive, treat)
 
 
-def _by_sign(exact: Expr, input: str, parameter: str, positive: frozenset[str], treat: Treatment) -> Expr:
-    """The expression once for a parameter that is positive, and once for one that is not."""
-    a, known = Symbol(parameter), positive | {parameter}
-    turned = treat(simplify(substitute(exact, {a: -a})), input, known)
-    return where(call("ge", a, 0), treat(exact, input, known), substitute(turned, {a: -a}))
+def _by_sign(
+    exact: Expr, input: str, parameters: tuple[str, ...], positive: frozenset[str], treat: Treatment
+) -> Expr:
+    """The expression once for parameters that are positive, and once for each that is not."""
+    if not parameters:
+        return treat(exact, input, positive)
+    (first, *rest), known = parameters, positive | {parameters[0]}
+    a = Symbol(first)
+    turned = _by_sign(simplify(substitute(exact, {a: -a})), input, tuple(rest), known, treat)
+    plain = _by_sign(exact, input, tuple(rest), known, treat)
+    return where(call("ge", a, 0), plain, substitute(turned, {a: -a}))
 
 
 def quantities(exact: Expr, x: Symbol) -> Iterator[Quantity]:
