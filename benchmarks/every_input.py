@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--confirm", action="store_true", help="evaluate a result's worst inputs exactly")
     parser.add_argument("--package", default="generated")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these activations alone")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="what is in it is not scanned again")
     parser.add_argument("--device", default="cuda", help="cpu tries the script, on 16-bit types")
     chosen = parser.parse_args(arguments)
     if chosen.prepare:
@@ -106,6 +106,10 @@ def scan(options: argparse.Namespace) -> int:
         "triton": triton.__version__,
         "every input": [],
     }
+    if options.json and options.json.exists():
+        result["every input"] = json.loads(options.json.read_text(encoding="utf-8"))["every input"]
+    done = {row["name"] for row in result["every input"]}
+    cases = [case for case in cases if case.name not in done]
     dtypes = list(PRECISION) if options.device == "cuda" else ["float16", "bfloat16"]
     for case in cases:
         began = time.perf_counter()
@@ -152,6 +156,8 @@ def _of(function: Function, kind: str) -> Function:
     def gradient(x: Any) -> Any:
         x = x.detach().requires_grad_()
         y = function(x)
+        if not y.requires_grad:  # PyTorch gives a comparison or a constant no derivative: it is 0
+            return torch.zeros_like(x)
         return torch.autograd.grad(y, x, torch.ones_like(y))[0]
 
     def value(x: Any) -> Any:

@@ -132,6 +132,38 @@ def test_like_layers_one_by_one(name: str, package: Any) -> None:
     compare(model.eval(), copied.eval(), plain, sample(name))
 
 
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_convolutions_that_are_faster_channels_last(
+    dtype: torch.dtype, package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they give is read as it lies, and the result is laid out as PyTorch lays it out."""
+    epilogue = importlib.import_module(f"{package.__name__}._epilogue")
+    seen = []
+
+    def chosen(x: Tensor, conv: Any) -> bool:
+        seen.append(x)
+        return True
+
+    monkeypatch.setattr(epilogue, "_is_faster_channels_last", chosen)
+    for training in (True, False):
+        model, copied, plain = both(package, "ConvMishBn", dtype=dtype)
+        x = torch.randn(2, 3, 9, 20, dtype=dtype, requires_grad=True)
+        close = {"rtol": 1e-4, "atol": 1e-5} if dtype is torch.float32 else {}
+        compare(model.train(training), copied.train(training), plain, x, **close)
+    assert seen
+
+
+def test_statistics_where_the_first_tile_is_like_no_other(package: Any) -> None:
+    norm = package.ConvMishBn(3, 8, 3).bn
+    module = importlib.import_module(f"{package.__name__}.conv_mish_bn")
+    values = torch.randn(6, 8, 9, 9)
+    values[0] += 2000
+    for x in (values, values.to(memory_format=torch.channels_last)):
+        exact = functional.batch_norm(functional.mish(values.double()), None, None, training=True)
+        torch.testing.assert_close(module._normalised(x, norm).double(), exact, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("name", ["ConvMishBn", "Convolutional"])
 def test_channels_last(name: str, package: Any) -> None:
     model, copied, plain = both(package, name, dtype=torch.float64, memory_format=torch.channels_last)
@@ -255,18 +287,22 @@ def test_transforms(package: Any) -> None:
     torch.testing.assert_close(jacobian, torch.func.jacrev(lambda x: plain(copied, x).sum(0))(x))
 
 
-TILES: dict[str, dict[str, int]] = {
-    "planes": {"R": 1, "K": 1, "T": 2048, "UNIT": 4, "per": 1},
-    "channels_last": {"R": 32, "K": 64, "T": 1, "UNIT": 1, "units": 1, "per": 1},
-    "one plane": {"R": 1, "K": 1, "T": 2048, "UNIT": 16, "outer": 1, "slab": 1},
+TILES: dict[str, dict[str, Any]] = {
+    "planes": {"R": 1, "K": 1, "T": 1024, "UNIT": 4, "per": 1, "x_last": False, "y_last": False},
+    "channels_last": {"R": 1, "K": 128, "T": 8, "UNIT": 1, "per": 1, "x_last": True, "y_last": True},
+    "across": {"R": 1, "K": 32, "T": 32, "UNIT": 4, "per": 1, "x_last": True, "y_last": False},
+    "one plane": {"R": 1, "K": 1, "T": 1024, "UNIT": 16, "outer": 1, "x_last": False, "y_last": False},
     "rows": {"R": 2, "T": 1024},
 }
 """Tiles, and arguments of one, which Triton takes for constants. Planes of 126 x 126 divide by 4 alone."""
 
-WIDTHS = {"planes": 64, "channels_last": 128, "one plane": 128, "rows": 128}
+WIDTHS = dict.fromkeys(TILES, 128) | {"planes": 64}
 """Bits of the widest load of bfloat16 there should be."""
 
-ACCUMULATORS = ("mean", "m2", "rstd", "by_bias", "by_weight", "shared", "turned", "weight", "bias")
+ACCUMULATORS = (
+    *("count", "mean", "m2", "rstd", "by_bias", "by_weight", "by_shift", "shared", "turned"),
+    *("weight", "bias", "shift"),
+)
 
 
 @compiled
@@ -280,11 +316,13 @@ def test_kernels_compile_for_gpus(kind: str, package: Any) -> None:
 
     name, prefix = ("mlp", "_normalised1") if kind == "rows" else ("conv_mish_bn", "_normalised")
     module = importlib.import_module(f"{package.__name__}.{name}")
-    flags = dict.fromkeys(("affine", "shifted", "centred", "fast"), True) | {"wide": False, "frozen": False}
+    flags = dict.fromkeys(("affine", "shifted", "carried", "centred", "fast"), True)
+    flags |= {"wide": False, "frozen": False}
+    options = {"num_warps": TILES[kind].get("num_warps", 4)}
     for kernel in [
         getattr(module, each) for each in vars(module) if re.fullmatch(f"{prefix}_.*kernel", each)
     ]:
-        constants = {**TILES[kind], **flags, "acc": triton.language.float32}
+        constants = {"STAGES": 3, **TILES[kind], **flags, "acc": triton.language.float32}
         constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
         signature, attributes = {}, {}
         for place, argument in enumerate(kernel.arg_names):
@@ -298,7 +336,7 @@ def test_kernels_compile_for_gpus(kind: str, package: Any) -> None:
             if pointer != argument or argument in ("length", "groups"):
                 attributes[(place,)] = [["tt.divisibility", 16]]
         source = ASTSource(kernel, signature, constants, attributes)
-        done = triton.compile(source, target=inspect.parse_target("sm_90"), options={"num_warps": 4})
+        done = triton.compile(source, target=inspect.parse_target("sm_90"), options=options)
         counts = inspect._count_nvidia(done.asm, 16)
         assert counts.spills == 0, kernel.__name__
         assert max(counts.loads) >= WIDTHS[kind], kernel.__name__

@@ -30,48 +30,69 @@ from triton.runtime import JITFunction
 from ._launch import as_parameter, widen
 from ._runtime import _COMPUTE, Formula, _is_plain
 
-_REDUCE, _REDUCE_WARPS = 4096, {2: 4, 4: 8, 8: 8}
-"""Elements of a tile that is summed, and its warps by the bytes of an element: few, so that sums across
-threads cost little beside the rest, where registers allow it."""
+_TILE, _WARPS = 1024, 4
+"""Elements of a tile, and its warps: 8 elements a thread, so that what is summed stays in registers."""
 
-_MAP, _MAP_WARPS = 2048, 4
-_PROGRAMS = 2048
-"""Programs that sums are shared among: several for each multiprocessor of the largest GPUs."""
+_PROGRAMS, _FEW_PROGRAMS = 16384, 4096
+"""Programs that the tiles are shared among: many to each multiprocessor of the largest GPUs, and enough tiles
+to each to forget what it begins and ends with. Few are those that leave sums for many groups each."""
+
+_STAGES, _STAGES_OF_PLANES = 3, {2: 1, 4: 2, 8: 2}
+"""Tiles that are on their way at a time; of planes, by the bytes of an element. One is enough where programs
+are small, as many of them fit."""
+
+_ACROSS = {"forward": (16, 128, 1), "backward": (32, 32, 3), "copy": (32, 32, 1)}
+"""Groups and elements of a tile of tensors that lie each its own way, and its stages: found on an H200."""
+
+_ROW_TILE = 2048
+_ROW_PROGRAMS = 512
 
 _LONGEST_ROW = 32768
 """Rows up to which one program holds a row in registers."""
 
 
 @triton.jit
-def lattice(o, g, i, outer, groups, inner):
-    """The offsets of outer x group x inner elements, and which of them there are."""
-    keep = (o < outer)[:, None, None] & (g < groups)[None, :, None] & (i < inner)[None, None, :]
-    return (o[:, None, None] * groups + g[None, :, None]) * inner + i[None, None, :], keep
-
-
-@triton.jit
-def place(outer, groups, inner, R: tl.constexpr, K: tl.constexpr, T: tl.constexpr, wide: tl.constexpr):
-    """Where this program's tile of R x K x T elements lies, the inner ones next to each other."""
-    program = tl.program_id(0)
-    if wide:
-        program = program.to(tl.int64)
-    tiles = tl.cdiv(inner, T)
-    blocks = tl.cdiv(groups, K)
-    i = (program % tiles) * T + tl.arange(0, T)
-    g = (program // tiles) % blocks * K + tl.arange(0, K)
-    o = program // (tiles * blocks) * R + tl.arange(0, R)
-    return o, g, i
-
-
-@triton.jit
-def slab_of(groups, slab, K: tl.constexpr, wide: tl.constexpr):
-    """The groups and the first outer index that a program sums over."""
+def share(groups, inner, steps, K: tl.constexpr, T: tl.constexpr, wide: tl.constexpr):
+    """A program's groups, its part of their tiles, the row and column of the first of `steps` tiles."""
     blocks = tl.cdiv(groups, K)
     program = tl.program_id(0)
+    g = program % blocks * K + tl.arange(0, K)
     part = program // blocks
+    first = part * steps
+    row = first // tl.cdiv(inner, T)
+    column = first % tl.cdiv(inner, T)
     if wide:
-        part = part.to(tl.int64)
-    return program % blocks * K + tl.arange(0, K), part * slab, part
+        g, row, column = g.to(tl.int64), row.to(tl.int64), column.to(tl.int64)
+    return g, part, row, column
+
+
+@triton.jit
+def following(row, column, inner, T: tl.constexpr):
+    """The tile after a tile."""
+    ends = (column + 1) * T >= inner
+    return tl.where(ends, row + 1, row), tl.where(ends, 0, column + 1)
+
+
+@triton.jit
+def tile(row, column, g, outer, groups, inner, R: tl.constexpr, T: tl.constexpr):
+    """The indices of a tile of outer x group x inner elements, and which of them there are."""
+    o = (row * R + tl.arange(0, R))[:, None, None]
+    i = (column * T + tl.arange(0, T))[None, None, :]
+    return o, i, (o < outer) & (g < groups)[None, :, None] & (i < inner)
+
+
+@triton.jit
+def elements(row, column, outer, inner, R: tl.constexpr, T: tl.constexpr):
+    """How many elements of a tile there are for each group."""
+    return tl.maximum(tl.minimum(outer - row * R, R), 0) * tl.minimum(inner - column * T, T)
+
+
+@triton.jit
+def lattice(o, g, i, groups, inner, last: tl.constexpr):
+    """The offsets of elements; one group's lie next to each other, or where they are `last`, all groups'."""
+    if last:
+        return (o * inner + i) * groups + g[None, :, None]
+    return (o * groups + g[None, :, None]) * inner + i
 
 
 @triton.jit
@@ -87,18 +108,22 @@ def total(values):
 
 
 @triton.jit
-def merge(mean, m2, count, values, keep, size):
-    """Means and squared deviations of `count` elements a group, with `size` more of a tile.
+def centre(values, keep, size):
+    """The mean of a tile for each group, to stand beside it."""
+    return (total(tl.where(keep, values, 0.0)) / tl.maximum(size, 1))[None, :, None]
 
-    After Chan, Golub and LeVeque (1979).
+
+@triton.jit
+def moments(pivot, first, second, count):
+    """Means and squared deviations of `count` elements a group, from sums of differences from a pivot.
+
+    The pivot is the mean of the first of so many tiles. If it is far from the mean of all, then so are the
+    elements of that tile, and the squared deviations are great: what cancels in the difference below is
+    never more than as many times them as there are tiles.
     """
-    tile_mean = total(tl.where(keep, values, 0.0)) / size
-    deviation = tl.where(keep, values - tile_mean[None, :, None], 0.0)
-    delta = tile_mean - mean
-    both = count + size
-    mean += delta * (size / both)
-    m2 += total(deviation * deviation) + delta * delta * (count * (size / both))
-    return mean, m2, both
+    first, second = total(first), total(second)
+    size = tl.maximum(count, 1.0)
+    return total(pivot) + first / size, tl.maximum(second - first * (first / size), 0.0)
 
 
 @triton.jit
@@ -127,6 +152,7 @@ def normal_rows(values, keep, length, eps, centred: tl.constexpr):
 
 @triton.jit
 def _settle_kernel(
+    counts_ptr,
     means_ptr,
     m2s_ptr,
     mean_ptr,
@@ -135,29 +161,36 @@ def _settle_kernel(
     running_var_ptr,
     eps: tl.float64,
     momentum: tl.float64,
-    outer,
     groups,
-    inner,
-    slab,
-    slabs,
+    parts,
     K: tl.constexpr,
+    P: tl.constexpr,
     track: tl.constexpr,
     acc: tl.constexpr,
 ):
-    """The statistics of the slabs merged; the running ones moved by `momentum` where `track`."""
+    """The statistics of all parts; the running ones moved by `momentum` where `track`.
+
+    Merged after Chan, Golub and LeVeque (1979).
+    """
     g = tl.program_id(0) * K + tl.arange(0, K)
     keep = g < groups
-    mean = tl.zeros((K,), acc)
-    m2 = tl.zeros((K,), acc)
-    count = tl.full((), 0.0, acc)
-    for part in range(slabs):
-        size = (tl.minimum(outer - part * slab, slab).to(acc)) * inner
-        both = count + size
-        delta = tl.load(means_ptr + part * groups + g, mask=keep, other=0.0) - mean
-        mean += delta * (size / both)
-        m2 += tl.load(m2s_ptr + part * groups + g, mask=keep, other=0.0)
-        m2 += delta * delta * (count * (size / both))
-        count = both
+    counts = tl.zeros((K, P), acc)
+    sums = tl.zeros((K, P), acc)
+    for first in range(0, parts, P):
+        at, here = _parts_of(g, first, groups, parts, P)
+        size = tl.load(counts_ptr + at, mask=here, other=0.0)
+        counts += size
+        sums += size * tl.load(means_ptr + at, mask=here, other=0.0)
+    count = tl.maximum(tl.sum(counts, 1), 1.0)
+    mean = tl.sum(sums, 1) / count
+    sums = tl.zeros((K, P), acc)
+    for first in range(0, parts, P):
+        at, here = _parts_of(g, first, groups, parts, P)
+        size = tl.load(counts_ptr + at, mask=here, other=0.0)
+        delta = tl.load(means_ptr + at, mask=here, other=0.0) - mean[:, None]
+        sums += tl.load(m2s_ptr + at, mask=here, other=0.0)
+        sums += tl.where(size > 0.0, size * delta * delta, 0.0)
+    m2 = tl.sum(sums, 1)
     one = tl.full((), 1.0, acc)
     tl.store(mean_ptr + g, mean, mask=keep)
     tl.store(rstd_ptr + g, 1.0 / tl.sqrt(m2 / count + (one * eps).to(acc)), mask=keep)
@@ -169,6 +202,13 @@ def _settle_kernel(
         tl.store(running_var_ptr + g, old + step * (m2 / (count - 1.0) - old), mask=keep)
 
 
+@triton.jit
+def _parts_of(g, first, groups, parts, P: tl.constexpr):
+    """The offsets of P parts of each group, and which of them there are."""
+    p = first + tl.arange(0, P)
+    return g[:, None] * parts + p[None, :], (g < groups)[:, None] & (p < parts)[None, :]
+
+
 def identity(x: Tensor) -> Tensor:
     """No activation."""
     return x
@@ -176,18 +216,22 @@ def identity(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class View:
-    """A tensor as `outer` x `groups` x `inner` elements, one next to the other."""
+    """A tensor as `outer` x `groups` x `inner` elements."""
 
     outer: int
     groups: int
     inner: int
 
-    def tiles(self, elements: int) -> dict[str, int]:
-        """A tile of about so many elements, as powers of two: R x K x T."""
-        T = min(triton.next_power_of_2(self.inner), elements)
-        K = min(triton.next_power_of_2(self.groups), 64) if self.inner == 1 else 1
-        R = min(triton.next_power_of_2(self.outer), max(1, elements // (T * K)))
-        return {"R": R, "K": K, "T": T}
+    def tiles(self, last: bool) -> dict[str, int]:
+        """A tile of `_TILE` elements as powers of two, R x K x T: of one group where its elements lie next to
+        each other, of few elements of many groups where the groups are `last` and do.
+        """
+        T = triton.next_power_of_2(self.inner)
+        if last:
+            K = _least_waste(self.groups)
+            return {"R": 1, "K": K, "T": min(T, _TILE // K)}
+        T = min(T, _TILE)
+        return {"R": min(triton.next_power_of_2(self.outer), _TILE // T), "K": 1, "T": T}
 
     def units(self) -> tuple[int, int]:
         """`inner` as a product with the largest power of two up to 16: what Triton may know it divides by."""
@@ -195,24 +239,39 @@ class View:
         return self.inner // unit, unit
 
 
+def _least_waste(count: int) -> int:
+    """The power of two up to 128 that pads a count least; the largest, of those that are not small."""
+    sizes = [size for size in (128, 64, 32) if size <= triton.next_power_of_2(count)]
+    return min(sizes, key=lambda size: -count % size, default=triton.next_power_of_2(count))
+
+
 @dataclass(frozen=True)
 class Shape:
     """How a normalisation sees a tensor: the view that has statistics, that of its parameters, and how many
-    groups of the latter share statistics; `channels` is how many parameters there are.
+    groups of the latter share statistics; `channels` is how many parameters there are. `last` says of the
+    input, and of the output, whether the channels lie next to each other.
     """
 
     statistics: View
     elements: View
     per: int
     channels: int
+    last: tuple[bool, bool] = (False, False)
 
 
-def over_channels(x: Tensor) -> Shape:
-    """The shape of a batch normalisation over an (N, C, ...) tensor, dense in one of PyTorch's formats."""
+def over_channels(x: Tensor, planes: bool) -> Shape:
+    """The shape of a batch normalisation over an (N, C, ...) tensor, dense in one of PyTorch's formats, whose
+    result has whole planes (is contiguous) or lies like it.
+    """
     samples, channels = x.shape[:2]
     plane = prod(x.shape[2:])
-    view = View(samples, channels, plane) if x.is_contiguous() else View(samples * plane, channels, 1)
-    return Shape(view, view, 1, channels)
+    if x.is_contiguous():
+        view, last = View(samples, channels, plane), (False, False)
+    elif planes:
+        view, last = View(samples, channels, plane), (True, False)
+    else:
+        view, last = View(1, channels, samples * plane), (True, True)
+    return Shape(view, view, 1, channels, last)
 
 
 def over_groups(x: Tensor, groups: int) -> Shape:
@@ -239,15 +298,44 @@ class Normalised:
         self._interpreted = not isinstance(kernels[0], JITFunction)
 
     def __call__(
-        self, x: Tensor, norm: nn.Module, before: tuple[float, ...] = (), after: tuple[float, ...] = ()
+        self,
+        x: Tensor,
+        norm: nn.Module,
+        before: tuple[float, ...] = (),
+        after: tuple[float, ...] = (),
+        conv: nn.Module | None = None,
     ) -> Tensor:
-        """The activations and the layer between them."""
-        if not is_compiling() and self._fuses(x, norm):
-            return self.fused(x, norm, before, after)
+        """The activations and the layer between them, of `x` or of what a convolution makes of it."""
+        if is_compiling():
+            return self._plain(x if conv is None else conv(x), norm, before, after)
+        planes, shift = False, None
+        if conv is not None:
+            planes = not _has_channels_last(x, conv)
+            x, shift = self._product(x, conv, norm)
+        if self._fuses(x, norm):
+            return self.fused(x, norm, before, after, shift, planes)
+        return self._plain(x if shift is None else x + _over_planes(shift, x), norm, before, after)
+
+    def _plain(
+        self, x: Tensor, norm: nn.Module, before: tuple[float, ...], after: tuple[float, ...]
+    ) -> Tensor:
+        """The same one by one."""
         return self.after(norm(self.before(x, *before)), *after)
 
-    def fused(self, x: Tensor, norm: Any, before: tuple[float, ...], after: tuple[float, ...]) -> Tensor:
-        """The same by kernels."""
+    def _product(self, x: Tensor, conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """What a convolution makes of `x`, and the bias if it is left to the kernels."""
+        return conv(x), None
+
+    def fused(
+        self,
+        x: Tensor,
+        norm: Any,
+        before: tuple[float, ...],
+        after: tuple[float, ...],
+        shift: Tensor | None,
+        planes: bool,
+    ) -> Tensor:
+        """The same by kernels, `shift` added to the channels first; the result contiguous where `planes`."""
         raise NotImplementedError
 
     def _fuses(self, x: Tensor, norm: nn.Module) -> bool:
@@ -273,17 +361,78 @@ def _is_listened_to(norm: nn.Module) -> bool:
     )
 
 
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _has_channels_last(x: Tensor, conv: Any) -> bool:
+    """Whether PyTorch lays out what a convolution makes of `x` with the channels last."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if x.dim() not in formats:
+        return False
+    laid = [each for each in (x, conv.weight) if not each.is_contiguous()]
+    return any(each.is_contiguous(memory_format=formats[x.dim()]) for each in laid)
+
+
+def _is_faster_channels_last(x: Tensor, conv: Any) -> bool:
+    """Whether NVIDIA's matrix units do a convolution; they read channels last, and else copy the input.
+
+    cuDNN copies it, too, and the result back, which the kernels do on their way.
+    """
+    ieee = torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
+    exact = x.dtype is torch.float64 or (
+        x.dtype is torch.float32 and ieee and not torch.is_autocast_enabled("cuda")
+    )
+    return (
+        type(conv) is nn.Conv2d
+        and x.is_cuda
+        and torch.version.hip is None
+        and torch.backends.cudnn.enabled
+        and not exact
+        and x.dim() == 4
+        and conv.groups == 1
+        and conv.in_channels % 8 == conv.out_channels % 8 == 0
+    )
+
+
+def _over_planes(shift: Tensor, x: Tensor) -> Tensor:
+    """A number for each channel, to stand beside an (N, C, ...) tensor."""
+    return shift.view(-1, *(1,) * (x.dim() - 2)).to(x.dtype)
+
+
 class BatchNormalised(Normalised):
     """Around `BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`."""
 
     types = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     under_autocast = True
 
-    def fused(self, x: Tensor, norm: Any, before: tuple[float, ...], after: tuple[float, ...]) -> Tensor:
+    def _product(self, x: Tensor, conv: Any, norm: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """A convolution of PyTorch's without its bias, which would take a pass of its own."""
+        if (
+            type(conv) not in _CONVOLUTIONS
+            or x.dim() != conv.weight.dim()
+            or not self._fuses(x, norm)
+            or not _is_plain(conv.weight)
+            or _is_listened_to(conv)
+            or norm.num_features != conv.out_channels  # the layers say what is wrong
+        ):
+            return conv(x), None
+        if not _has_channels_last(x, conv) and _is_faster_channels_last(x, conv):
+            x = _ChannelsLast.apply(x)
+        return conv._conv_forward(x, conv.weight, None), conv.bias
+
+    def fused(
+        self,
+        x: Tensor,
+        norm: Any,
+        before: tuple[float, ...],
+        after: tuple[float, ...],
+        shift: Tensor | None,
+        planes: bool,
+    ) -> Tensor:
         """The layer's own bookkeeping, then the kernels."""
         norm._check_input_dim(x)
         if x.shape[1] != norm.num_features:
-            return self.after(norm(self.before(x, *before)), *after)  # the layer says what is wrong
+            return self._plain(x, norm, before, after)  # the layer says what is wrong
         training = norm.training or norm.running_mean is None
         momentum = 0.0 if norm.momentum is None else norm.momentum
         track = norm.training and norm.track_running_stats and norm.running_mean is not None
@@ -295,9 +444,54 @@ class BatchNormalised(Normalised):
                 momentum = 1.0 / float(norm.num_batches_tracked)
         running = (norm.running_mean, norm.running_var) if track or not training else (None, None)
         x = _dense(x)
-        settings = _Settings(self, over_channels(x), norm.eps, momentum, training, 0, before, after)
-        result: Tensor = _OverGroups.apply(x, norm.weight, norm.bias, *running, settings)
+        shape = over_channels(x, planes)
+        settings = _Settings(self, shape, norm.eps, momentum, training, 0, before, after)
+        result: Tensor = _OverGroups.apply(x, norm.weight, norm.bias, shift, *running, settings)
         return result
+
+
+@triton.jit
+def _channels_last_kernel(
+    x_ptr,
+    out_ptr,
+    outer,
+    groups,
+    units,
+    steps,
+    UNIT: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    STAGES: tl.constexpr,
+    wide: tl.constexpr,
+):
+    """out = x, the groups next to each other."""
+    inner = units * UNIT
+    g, _, row, column = share(groups, inner, steps, K, T, wide)
+    for _ in tl.range(steps, num_stages=STAGES):
+        o, i, keep = tile(row, column, g, outer, groups, inner, R, T)
+        x = tl.load(x_ptr + lattice(o, g, i, groups, inner, False), mask=keep)
+        tl.store(out_ptr + lattice(o, g, i, groups, inner, True), x, mask=keep)
+        row, column = following(row, column, inner, T)
+
+
+class _ChannelsLast(Function):
+    """A contiguous (N, C, H, W) tensor with its channels last."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        out = torch.empty_like(x, memory_format=torch.channels_last)
+        view = View(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])
+        tiling = _tiling(view, x, (False, True), "copy")
+        constants = {name: value for name, value in tiling.constants.items() if name != "fast"}
+        given = (x, out, *tiling.where)
+        _run(_channels_last_kernel, tiling.programs, x, *given, **constants, num_warps=tiling.warps)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
 
 
 class GroupNormalised(Normalised):
@@ -305,14 +499,22 @@ class GroupNormalised(Normalised):
 
     types = (nn.GroupNorm,)
 
-    def fused(self, x: Tensor, norm: Any, before: tuple[float, ...], after: tuple[float, ...]) -> Tensor:
+    def fused(
+        self,
+        x: Tensor,
+        norm: Any,
+        before: tuple[float, ...],
+        after: tuple[float, ...],
+        shift: Tensor | None,
+        planes: bool,
+    ) -> Tensor:
         """The kernels, with statistics of their own for every sample."""
         if x.dim() < 2 or x.shape[1] != norm.num_channels:
-            return self.after(norm(self.before(x, *before)), *after)
+            return self._plain(x, norm, before, after)
         x = x.contiguous()
         shape = over_groups(x, norm.num_groups)
         settings = _Settings(self, shape, norm.eps, 0.0, True, norm.num_groups, before, after)
-        result: Tensor = _OverGroups.apply(x, norm.weight, norm.bias, None, None, settings)
+        result: Tensor = _OverGroups.apply(x, norm.weight, norm.bias, None, None, None, settings)
         return result
 
 
@@ -324,11 +526,19 @@ class RowNormalised(Normalised):
 
     types = (nn.LayerNorm, nn.RMSNorm)
 
-    def fused(self, x: Tensor, norm: Any, before: tuple[float, ...], after: tuple[float, ...]) -> Tensor:
+    def fused(
+        self,
+        x: Tensor,
+        norm: Any,
+        before: tuple[float, ...],
+        after: tuple[float, ...],
+        shift: Tensor | None,
+        planes: bool,
+    ) -> Tensor:
         """A row in registers: statistics and result of one read."""
         wanted = tuple(norm.normalized_shape)
         if tuple(x.shape[x.dim() - len(wanted) :]) != wanted or prod(wanted) > _LONGEST_ROW:
-            return self.after(norm(self.before(x, *before)), *after)
+            return self._plain(x, norm, before, after)
         eps = torch.finfo(x.dtype).eps if norm.eps is None else norm.eps
         centred = isinstance(norm, nn.LayerNorm)
         settings = _Settings(self, centred, eps, 0.0, True, wanted, before, after)
@@ -381,44 +591,86 @@ def _run(kernel: Any, programs: int, x: Tensor, *arguments: Any, **constants: An
         kernel[programs,](*arguments, **constants)
 
 
-def _sum_tiling(view: View) -> tuple[dict[str, int], int, int, int]:
-    """How sums are shared among programs: the tile, the outer indices of each, the slabs, the programs."""
-    tiles = view.tiles(_REDUCE)
+@dataclass(frozen=True)
+class _Tiling:
+    """How a view's tiles are shared among programs: `steps` of them to each."""
+
+    view: View
+    constants: dict[str, Any]
+    warps: int
+    steps: int
+    blocks: int
+    parts: int
+
+    @property
+    def programs(self) -> int:
+        """Every part of every block of groups."""
+        return self.blocks * self.parts
+
+    @property
+    def where(self) -> tuple[int, int, int, int]:
+        """What kernels are told of it."""
+        return (self.view.outer, self.view.groups, self.view.units()[0], self.steps)
+
+
+def _tiling(view: View, x: Tensor, last: tuple[bool, ...], kind: str) -> _Tiling:
+    """How tensors that lie in these ways are shared, by what is done: a key of `_ACROSS`, or `sums`."""
+    if len(set(last)) == 1:
+        tiles = view.tiles(last[0])
+        stages = _STAGES if last[0] else _STAGES_OF_PLANES[x.dtype.itemsize]
+    else:
+        K, T, stages = _ACROSS.get(kind, _ACROSS["backward"])
+        tiles = {"R": 1, "K": K, "T": T}
     blocks = triton.cdiv(view.groups, tiles["K"])
-    slabs = min(triton.cdiv(view.outer, tiles["R"]), triton.cdiv(_PROGRAMS, blocks))
-    slab = triton.cdiv(triton.cdiv(view.outer, slabs), tiles["R"]) * tiles["R"]
-    slabs = triton.cdiv(view.outer, slab)
-    return tiles, slab, slabs, blocks * slabs
+    count = triton.cdiv(view.outer, tiles["R"]) * triton.cdiv(view.inner, tiles["T"])
+    steps = triton.cdiv(count * blocks, _FEW_PROGRAMS if kind == "sums" and any(last) else _PROGRAMS)
+    constants = {"UNIT": view.units()[1], **tiles, "STAGES": stages, **_constants(x, x.numel())}
+    warps = max(_WARPS, tiles["R"] * tiles["K"] * tiles["T"] // (_TILE // _WARPS))
+    return _Tiling(view, constants, warps, steps, blocks, triton.cdiv(count, steps))
 
 
-def _moments(x: Tensor, running: tuple[Any, Any], settings: _Settings) -> tuple[Tensor, Tensor]:
+def _launch(
+    settings: _Settings, place: int, tiling: _Tiling, x: Tensor, *arguments: Any, **constants: Any
+) -> None:
+    """One of the kernels of a normalisation over groups, over all tiles."""
+    kernel = settings.owner.kernels[place]
+    constants |= tiling.constants
+    _run(kernel, tiling.programs, x, *arguments, **constants, num_warps=tiling.warps)
+
+
+def _moments(
+    x: Tensor, shift: Tensor | None, running: tuple[Any, Any], settings: _Settings
+) -> tuple[Tensor, Tensor]:
     """Mean and reciprocal standard deviation of every group; the running statistics moved."""
+    last = settings.shape.last[0]
     view = settings.shape.statistics
-    tiles, slab, slabs, programs = _sum_tiling(view)
-    units, unit = view.units()
-    means, m2s = x.new_empty(2, slabs, view.groups, dtype=_COMPUTE[x.dtype]).unbind()
-    where = (view.outer, view.groups, units, slab)
-    constants = {"UNIT": unit, **tiles, **_constants(x, x.numel()), "acc": _accumulator(x)}
-    kernel, warps = settings.owner.kernels[0], _REDUCE_WARPS[x.dtype.itemsize]
-    _run(kernel, programs, x, x, means, m2s, *settings.before, *where, **constants, num_warps=warps)
-    mean, rstd = torch.empty_like(means[0]), torch.empty_like(means[0])
+    if last:  # any order of the elements of a group does
+        view = View(1, view.groups, view.outer * view.inner)
+    tiling = _tiling(view, x, (last,), "sums")
+    acc = _accumulator(x)
+    found = x.new_empty(3, view.groups, tiling.parts, dtype=_COMPUTE[x.dtype]).unbind()
+    given = (x, x if shift is None else shift, *found, *settings.before, *tiling.where)
+    _launch(settings, 0, tiling, x, *given, x_last=last, carried=shift is not None, acc=acc)
+    mean, rstd = x.new_empty(2, view.groups, dtype=_COMPUTE[x.dtype]).unbind()
+    P = min(triton.next_power_of_2(tiling.parts), 1024)
+    K = min(triton.next_power_of_2(view.groups), 1024 // P)
     track = running[0] is not None
     _run(
         _settle_kernel,
-        triton.cdiv(view.groups, 64),
+        triton.cdiv(view.groups, K),
         x,
-        *(means, m2s, mean, rstd, *(running if track else (mean, rstd)), settings.eps, settings.momentum),
-        *(view.outer, view.groups, view.inner, slab, slabs),
-        K=64,
+        *(*found, mean, rstd, *(running if track else (mean, rstd)), settings.eps, settings.momentum),
+        *(view.groups, tiling.parts),
+        K=K,
+        P=P,
         track=track,
-        acc=_accumulator(x),
-        num_warps=2,
+        acc=acc,
     )
     return mean, rstd
 
 
 class _OverGroups(Function):
-    """after(weight * (before(x) - mean) / deviation + bias), statistics over groups."""
+    """after(weight * (before(x + shift) - mean) / deviation + bias), statistics over groups."""
 
     @staticmethod
     def forward(
@@ -426,75 +678,91 @@ class _OverGroups(Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
+        shift: Tensor | None,
         running_mean: Tensor | None,
         running_var: Tensor | None,
         settings: _Settings,
     ) -> Tensor:
         if settings.training:
-            mean, rstd = _moments(x, (running_mean, running_var), settings)
+            mean, rstd = _moments(x, shift, (running_mean, running_var), settings)
         else:
             assert running_mean is not None
             assert running_var is not None
             compute = _COMPUTE[x.dtype]
             mean, rstd = running_mean.to(compute), torch.rsqrt(running_var.to(compute) + settings.eps)
             ctx.frozen = (running_mean, running_var)
-        ctx.save_for_backward(x, weight, bias, mean, rstd)
+        ctx.save_for_backward(x, weight, bias, shift, mean, rstd)
         ctx.settings = settings
-        out = torch.empty_like(x)
-        view = settings.shape.elements
-        _run_map(
-            settings.owner.kernels[1],
-            view,
-            x,
-            (x, out, *_parameters(mean, rstd, weight, bias)),
-            settings,
-            {"affine": weight is not None, "shifted": bias is not None},
-        )
+        out = _like(x, settings.shape)
+        shape = settings.shape
+        tiling = _tiling(shape.elements, x, shape.last, "forward")
+        given = (x, out, *_parameters(mean, rstd, weight, bias, shift), *settings.before, *settings.after)
+        choices = _choices(settings, weight, bias, shift)
+        _launch(settings, 1, tiling, x, *given, *_numbers(tiling, shape), **choices)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, rstd = ctx.saved_tensors
+        x, weight, bias, shift, mean, rstd = ctx.saved_tensors
         settings = ctx.settings
         if torch.is_grad_enabled() or _transforms_active():
-            wanted = (x, weight, bias)
-            return (
-                *_by_autograd(ctx, wanted, grads[0], lambda v: _again(v, weight, bias, ctx)),
-                None,
-                None,
-                None,
-            )
-        grad = _laid_out_as(x, grads[0])
-        shape, view = settings.shape, settings.shape.elements
-        tiles, slab, slabs, programs = _sum_tiling(view)
-        units, unit = view.units()
-        parts = mean.new_empty(2, slabs, view.groups)
-        affine = {"affine": weight is not None, "shifted": bias is not None}
-        tensors = (grad, x, *_parameters(mean, rstd, weight, bias))
-        where = (view.outer, view.groups, units, slab, shape.per, shape.channels)
-        constants = {"UNIT": unit, **tiles, **affine, **_constants(x, x.numel()), "acc": _accumulator(x)}
-        parameters = (*settings.before, *settings.after)
-        kernel, warps = settings.owner.kernels[2], _REDUCE_WARPS[x.dtype.itemsize]
-        out = (parts[0], parts[1])
-        _run(kernel, programs, x, *tensors, *out, *parameters, *where, **constants, num_warps=warps)
-        sums = parts.sum(1)
+            wanted = (x, weight, bias, shift)
+            found = _by_autograd(ctx, wanted, grads[0], lambda v: _again(v, weight, bias, ctx))
+            return (*found, None, None, None)
+        shape = settings.shape
+        grad = _laid_out(grads[0], x, shape)
+        tiling = _tiling(shape.elements, x, shape.last, "sums")
+        parts = mean.new_empty(2, tiling.view.groups, tiling.parts)
+        tensors = (grad, x, *_parameters(mean, rstd, weight, bias, shift))
+        given = (*tensors, *parts.unbind(), *settings.before, *settings.after)
+        choices = _choices(settings, weight, bias, shift)
+        _launch(settings, 2, tiling, x, *given, *_numbers(tiling, shape), **choices, acc=_accumulator(x))
+        sums = parts.sum(2)
         by_bias, by_weight = sums.view(2, -1, shape.channels).sum(1)
-        dx = None
-        if ctx.needs_input_grad[0]:
+        dx = by_shift = None
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
             dx = torch.empty_like(x)
             scaled = sums if weight is None else (sums.view(2, -1, shape.channels) * weight).view(2, -1)
             size = shape.statistics.outer * shape.statistics.inner
             shared = (scaled.view(2, -1, shape.per).sum(2) / size).unbind()
-            choices = {**affine, "frozen": not settings.training}
-            _run_map(settings.owner.kernels[3], view, x, (*tensors, *shared, dx), settings, choices)
+            tiling = _tiling(shape.elements, x, shape.last, "backward")
+            parts = mean if shift is None else mean.new_empty(tiling.view.groups, tiling.parts)
+            given = (*tensors, *shared, dx, parts, *settings.before, *settings.after)
+            choices |= {"frozen": not settings.training, "acc": _accumulator(x)}
+            _launch(settings, 3, tiling, x, *given, *_numbers(tiling, shape), **choices)
+            by_shift = None if shift is None else parts.sum(1).to(shift.dtype)
         return (
             dx,
             None if weight is None else by_weight.to(weight.dtype),
             None if bias is None else by_bias.to(bias.dtype),
+            by_shift,
             None,
             None,
             None,
         )
+
+
+def _numbers(tiling: _Tiling, shape: Shape) -> tuple[int, ...]:
+    return (*tiling.where, shape.per, shape.channels)
+
+
+def _choices(settings: _Settings, *parameters: Tensor | None) -> dict[str, bool]:
+    """How the tensors lie, and which parameters there are."""
+    given = zip(("affine", "shifted", "carried"), parameters, strict=True)
+    x_last, y_last = settings.shape.last
+    return {"x_last": x_last, "y_last": y_last, **{name: each is not None for name, each in given}}
+
+
+def _like(x: Tensor, shape: Shape) -> Tensor:
+    """A tensor for a result, which lies like `x` or has whole planes."""
+    same = shape.last[0] == shape.last[1]
+    return torch.empty_like(x) if same else torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _laid_out(grad: Tensor, x: Tensor, shape: Shape) -> Tensor:
+    """A gradient that lies like the result."""
+    fits = grad.stride() == x.stride() if shape.last[0] == shape.last[1] else grad.is_contiguous()
+    return grad if fits and grad.dtype is x.dtype else _like(x, shape).copy_(grad)
 
 
 def _again(x: Tensor, weight: Tensor | None, bias: Tensor | None, ctx: Any) -> Tensor:
@@ -512,47 +780,22 @@ def _by_autograd(
     """Gradients that can be differentiated again: of the same computation in torch operations."""
     settings = ctx.settings
     owner = settings.owner
+    shift = wanted[3] if len(wanted) > 3 else None
     given = zip(wanted, ctx.needs_input_grad, strict=False)
     inputs = [each for each, needs in given if needs and each is not None]
     with torch.enable_grad():
-        y = owner.after(norm(owner.before(wanted[0], *settings.before)), *settings.after)
+        assert wanted[0] is not None
+        x = wanted[0] if shift is None else wanted[0] + _over_planes(shift, wanted[0])
+        y = owner.after(norm(owner.before(x, *settings.before)), *settings.after)
         found = iter(torch.autograd.grad(y, inputs, grad, create_graph=torch.is_grad_enabled()))
     return tuple(next(found) if needs else None for needs in ctx.needs_input_grad[: len(wanted)])
 
 
-def _run_map(
-    kernel: Any,
-    view: View,
-    x: Tensor,
-    tensors: tuple[Tensor, ...],
-    settings: _Settings,
-    choices: dict[str, bool],
-) -> None:
-    """A kernel that writes every element of a view once."""
-    tiles = view.tiles(_MAP)
-    units, unit = view.units()
-    programs = (
-        triton.cdiv(view.inner, tiles["T"])
-        * triton.cdiv(view.groups, tiles["K"])
-        * triton.cdiv(view.outer, tiles["R"])
-    )
-    where = (view.outer, view.groups, units, settings.shape.per, settings.shape.channels)
-    constants = {"UNIT": unit, **tiles, **choices, **_constants(x, x.numel())}
-    parameters = (*settings.before, *settings.after)
-    _run(kernel, programs, x, *tensors, *parameters, *where, **constants, num_warps=_MAP_WARPS)
-
-
 def _parameters(
-    mean: Tensor, rstd: Tensor, weight: Tensor | None, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mean: Tensor, rstd: Tensor, weight: Tensor | None, bias: Tensor | None, shift: Tensor | None = None
+) -> tuple[Tensor, ...]:
     """The tensors that kernels take; what there is none of is not read."""
-    return mean, rstd, mean if weight is None else weight, mean if bias is None else bias
-
-
-def _laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
-    if grad.dtype is x.dtype and grad.stride() == x.stride():
-        return grad
-    return torch.empty_like(x).copy_(grad)
+    return mean, rstd, *(mean if each is None else each for each in (weight, bias, shift))
 
 
 class _OverRows(Function):
@@ -568,7 +811,7 @@ class _OverRows(Function):
         length = prod(settings.detail)
         rows = x.numel() // length
         tile = _row_tile(rows, length)
-        tensors = (x, out, *_parameters(x, x, weight, bias)[2:])
+        tensors = (x, out, *_parameters(x, x, weight, bias)[2:4])
         _run(
             settings.owner.kernels[0],
             triton.cdiv(rows, tile["R"]),
@@ -590,15 +833,15 @@ class _OverRows(Function):
                 return functional.rms_norm(value, settings.detail, weight, settings.eps)
 
             return *_by_autograd(ctx, (x, weight, bias), grads[0], norm), None
-        grad = _laid_out_as(x, grads[0])
+        grad = grads[0].to(x.dtype).contiguous()
         dx = torch.empty_like(x)
         length = prod(settings.detail)
         rows = x.numel() // length
         tile = _row_tile(rows, length)
         blocks = triton.cdiv(rows, tile["R"])
-        programs = min(blocks, _PROGRAMS // 4)
+        programs = min(blocks, _ROW_PROGRAMS)
         by_bias, by_weight = x.new_empty(2, programs, length, dtype=_COMPUTE[x.dtype]).unbind()
-        tensors = (grad, x, dx, *_parameters(x, x, weight, bias)[2:], by_bias, by_weight)
+        tensors = (grad, x, dx, *_parameters(x, x, weight, bias)[2:4], by_bias, by_weight)
         _run(
             settings.owner.kernels[1],
             programs,
@@ -617,7 +860,7 @@ class _OverRows(Function):
 def _row_tile(rows: int, length: int) -> dict[str, int]:
     """Rows that a program holds at a time, and the length of one as a power of two."""
     T = triton.next_power_of_2(length)
-    return {"R": min(triton.next_power_of_2(rows), max(1, _MAP // T)), "T": T}
+    return {"R": min(triton.next_power_of_2(rows), max(1, _ROW_TILE // T)), "T": T}
 
 
 def _row_constants(

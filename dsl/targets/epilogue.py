@@ -8,105 +8,128 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_CHOICES = "R: tl.constexpr, K: tl.constexpr, T: tl.constexpr, wide: tl.constexpr, fast: tl.constexpr"
+_WHERE = "outer, groups, units, steps, "
+_CHOICES = "UNIT: tl.constexpr, R: tl.constexpr, K: tl.constexpr, T: tl.constexpr, " + ", ".join(
+    f"{name}: tl.constexpr" for name in ("STAGES", "wide", "fast", "x_last", "carried")
+)
+_ALL_CHOICES = f"{_CHOICES}, y_last: tl.constexpr, affine: tl.constexpr, shifted: tl.constexpr"
 _LOAD = "_launch.widen(tl.load({pointer}_ptr + at, mask=keep, other=0.0))"
+_LOAD_X = """\
+        o, i, keep = _epilogue.tile(row, column, g, outer, groups, inner, R, T)
+        at = _epilogue.lattice(o, g, i, groups, inner, x_last)
+        x = _launch.widen(tl.load(x_ptr + at, mask=keep, other=0.0))
+        if carried:
+            x = x + shift
+"""
+_NEXT = "        row, column = _epilogue.following(row, column, inner, T)\n"
+
+_SHARE = """\
+    inner = units * UNIT
+    g, {part}, row, column = _epilogue.share(groups, inner, steps, K, T, wide)
+    there = g < groups
+"""
+_COEFFICIENTS = """\
+    mean = _epilogue.per_group(mean_ptr, g // per, there, 0.0)
+    rstd = _epilogue.per_group(rstd_ptr, g // per, there, 0.0)
+    weight = _epilogue.per_group(weight_ptr, g % channels, there & affine, 1.0)
+    bias = _epilogue.per_group(bias_ptr, g % channels, there & shifted, 0.0)
+    shift = _epilogue.per_group(shift_ptr, g % channels, there & carried, 0.0)
+"""
+_AT_PART = "g * (tl.num_programs(0) // tl.cdiv(groups, K)) + part"
 
 _MOMENTS = '''\
 @triton.jit
 def {name}_moments_kernel(
-    x_ptr, mean_ptr, m2_ptr, {declared_before}outer, groups, units, slab, UNIT: tl.constexpr, {choices},
-    acc: tl.constexpr
+    x_ptr, shift_ptr, count_ptr, mean_ptr, m2_ptr, {declared_before}{where}{choices}, acc: tl.constexpr
 ):
-    """Mean and squared deviations of every group's values, before the normalisation, over a slab."""
-    inner = units * UNIT
-    g, first, part = _epilogue.slab_of(groups, slab, K, wide)
-    last = tl.minimum(first + slab, outer)
-    mean = tl.zeros((K,), acc)
-    m2 = tl.zeros((K,), acc)
+    """How many values every group has before the normalisation, their mean and squared deviations, over a
+    part of the tiles.
+    """
+{share}    shift = _epilogue.per_group(shift_ptr, g, there & carried, 0.0)
+    pivot = tl.zeros((1, K, 1), acc)
+    first = tl.zeros((R, K, T), acc)
+    second = tl.zeros((R, K, T), acc)
     count = tl.full((), 0.0, acc)
-    for start in range(first, last, R):
-        for begin in range(0, inner, T):
-            o, i = start + tl.arange(0, R), begin + tl.arange(0, T)
-            at, keep = _epilogue.lattice(o, g, i, last, groups, inner)
-            x = {load_x}
-{cast_before}            value = {before}(x, {pass_before}fast)
-            size = (tl.minimum(last - start, R) * tl.minimum(inner - begin, T)).to(acc)
-            mean, m2, count = _epilogue.merge(mean, m2, count, value, keep, size)
-    tl.store(mean_ptr + part * groups + g, mean, mask=g < groups)
-    tl.store(m2_ptr + part * groups + g, m2, mask=g < groups)
+    for step in tl.range(steps, num_stages=STAGES):
+{read}{cast_before}        value = {before}(x, {pass_before}fast)
+        size = _epilogue.elements(row, column, outer, inner, R, T)
+        if step == 0:
+            pivot = _epilogue.centre(value, keep, size)
+        away = tl.where(keep, value - pivot, 0.0)
+        first += away
+        second += away * away
+        count += size.to(acc)
+{next}    mean, m2 = _epilogue.moments(pivot, first, second, count)
+    at = {at_part}
+    tl.store(count_ptr + at, tl.where(there, count, 0.0), mask=there)
+    tl.store(mean_ptr + at, mean, mask=there)
+    tl.store(m2_ptr + at, m2, mask=there)
 '''
-
-_COEFFICIENTS = """\
-{indent}mean = _epilogue.per_group(mean_ptr, g // per, g < groups, 0.0)
-{indent}rstd = _epilogue.per_group(rstd_ptr, g // per, g < groups, 0.0)
-{indent}weight = _epilogue.per_group(weight_ptr, g % channels, (g < groups) & affine, 1.0)
-{indent}bias = _epilogue.per_group(bias_ptr, g % channels, (g < groups) & shifted, 0.0)
-"""
 
 _APPLY = '''\
 @triton.jit
 def {name}_kernel(
-    x_ptr, out_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, {declared}outer, groups, units, per, channels,
-    UNIT: tl.constexpr, {choices}, affine: tl.constexpr, shifted: tl.constexpr
+    x_ptr, out_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shift_ptr, {declared}{where}per, channels,
+    {all_choices}
 ):
-    """out = after(weight * (before(x) - mean) * rstd + bias)"""
-    inner = units * UNIT
-    o, g, i = _epilogue.place(outer, groups, inner, R, K, T, wide)
-    at, keep = _epilogue.lattice(o, g, i, outer, groups, inner)
-{coefficients}    x = {load_x}
-{cast}    z = ({before}(x, {pass_before}fast) - mean) * (rstd * weight) + bias
-    tl.store(out_ptr + at, {after}(z, {pass_after}fast), mask=keep)
-'''
+    """out = after(weight * (before(x + shift) - mean) * rstd + bias)"""
+{share_map}{coefficients}    scale = rstd * weight
+    for _ in tl.range(steps, num_stages=STAGES):
+{read}{cast}        z = ({before}(x, {pass_before}fast) - mean) * scale + bias
+        at = _epilogue.lattice(o, g, i, groups, inner, y_last)
+        tl.store(out_ptr + at, {after}(z, {pass_after}fast), mask=keep)
+{next}'''
 
 _SUMS = '''\
 @triton.jit
 def {name}_sums_kernel(
-    grad_ptr, x_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, by_bias_ptr, by_weight_ptr, {declared}
-    outer, groups, units, slab, per, channels, UNIT: tl.constexpr,
-    {choices}, affine: tl.constexpr, shifted: tl.constexpr,
-    acc: tl.constexpr
+    grad_ptr, x_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shift_ptr, by_bias_ptr, by_weight_ptr,
+    {declared}{where}per, channels, {all_choices}, acc: tl.constexpr
 ):
-    """The gradients of every group's bias and weight, over a slab."""
-    inner = units * UNIT
-    g, first, part = _epilogue.slab_of(groups, slab, K, wide)
-    last = tl.minimum(first + slab, outer)
-{coefficients}    by_bias = tl.zeros((K,), acc)
-    by_weight = tl.zeros((K,), acc)
-    for start in range(first, last, R):
-        for begin in range(0, inner, T):
-            o, i = start + tl.arange(0, R), begin + tl.arange(0, T)
-            at, keep = _epilogue.lattice(o, g, i, last, groups, inner)
-            x = {load_x}
-            grad = {load_grad}
-{cast_inside}            normal = ({before}(x, {pass_before}fast) - mean) * rstd
-            grad = tl.where(keep, grad * {after}_grad(normal * weight + bias, {pass_after}fast), 0.0)
-            by_bias += _epilogue.total(grad)
-            by_weight += _epilogue.total(tl.where(keep, grad * normal, 0.0))
-    tl.store(by_bias_ptr + part * groups + g, by_bias, mask=g < groups)
-    tl.store(by_weight_ptr + part * groups + g, by_weight, mask=g < groups)
+    """The gradients of every group's bias and weight, over a part of the tiles."""
+{share}{coefficients}    scale = rstd * weight
+    by_bias = tl.zeros((R, K, T), acc)
+    by_weight = tl.zeros((R, K, T), acc)
+    for _ in tl.range(steps, num_stages=STAGES):
+{read}        at = _epilogue.lattice(o, g, i, groups, inner, y_last)
+        grad = {load_grad}
+{cast}        away = {before}(x, {pass_before}fast) - mean
+        grad = tl.where(keep, grad * {after}_grad(away * scale + bias, {pass_after}fast), 0.0)
+        by_bias += grad
+        by_weight += tl.where(keep, grad * away, 0.0)
+{next}    at = {at_part}
+    tl.store(by_bias_ptr + at, _epilogue.total(by_bias), mask=there)
+    tl.store(by_weight_ptr + at, _epilogue.total(by_weight) * _epilogue.total(rstd), mask=there)
 '''
 
 _SLOPE = '''\
 @triton.jit
 def {name}_grad_kernel(
-    grad_ptr, x_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shared_ptr, turned_ptr, out_ptr, {declared}
-    outer, groups, units, per, channels, UNIT: tl.constexpr,
-    {choices}, affine: tl.constexpr, shifted: tl.constexpr,
-    frozen: tl.constexpr
+    grad_ptr, x_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shift_ptr, shared_ptr, turned_ptr, out_ptr,
+    by_shift_ptr, {declared}{where}per, channels, {all_choices}, frozen: tl.constexpr, acc: tl.constexpr
 ):
-    """The gradient by x: what reaches a group's mean and deviation is taken out, unless they are `frozen`."""
-    inner = units * UNIT
-    o, g, i = _epilogue.place(outer, groups, inner, R, K, T, wide)
-    at, keep = _epilogue.lattice(o, g, i, outer, groups, inner)
-{coefficients}    x = {load_x}
-    grad = {load_grad}
-{cast}    normal = ({before}(x, {pass_before}fast) - mean) * rstd
-    grad = grad * {after}_grad(normal * weight + bias, {pass_after}fast) * weight
+    """The gradient by x: what reaches a group's mean and deviation is taken out, unless they are `frozen`.
+
+    Its sums over a part of the tiles are those by what is added to every group first, if it is `carried`.
+    """
+{share}{coefficients}    scale = rstd * weight
     if not frozen:
-        shared = _epilogue.per_group(shared_ptr, g // per, g < groups, 0.0)
-        turned = _epilogue.per_group(turned_ptr, g // per, g < groups, 0.0)
-        grad = grad - (shared + normal * turned)
-    tl.store(out_ptr + at, grad * rstd * {before}_grad(x, {pass_before}fast), mask=keep)
+        shared = _epilogue.per_group(shared_ptr, g // per, there, 0.0) * rstd
+        turned = _epilogue.per_group(turned_ptr, g // per, there, 0.0) * rstd * rstd
+    by_shift = tl.zeros((R, K, T), acc)
+    for _ in tl.range(steps, num_stages=STAGES):
+{read}        across = _epilogue.lattice(o, g, i, groups, inner, y_last)
+        grad = _launch.widen(tl.load(grad_ptr + across, mask=keep, other=0.0))
+{cast}        away = {before}(x, {pass_before}fast) - mean
+        grad = grad * {after}_grad(away * scale + bias, {pass_after}fast) * scale
+        if not frozen:
+            grad = grad - (shared + away * turned)
+        grad = grad * {before}_grad(x, {pass_before}fast)
+        tl.store(out_ptr + at, grad, mask=keep)
+        if carried:
+            by_shift += tl.where(keep, grad, 0.0)
+{next}    if carried:
+        tl.store(by_shift_ptr + {at_part}, _epilogue.total(by_shift), mask=there)
 '''
 
 _ROWS_CHOICES = (
@@ -200,11 +223,18 @@ def kernels(
         "pass_after": "".join(f"{each}_, " for each in later),
         "load_x": _LOAD.format(pointer="x"),
         "load_grad": _LOAD.format(pointer="grad"),
-        "coefficients": _COEFFICIENTS.format(indent="    "),
         "choices": _ROWS_CHOICES if rows else _CHOICES,
-        "cast": casts(parameters, 1),
-        "cast_before": casts(own, 3),
-        "cast_inside": casts(parameters, 2 if rows else 3),
+        "all_choices": _ALL_CHOICES,
+        "where": _WHERE,
+        "share": _SHARE.format(part="part"),
+        "share_map": _SHARE.format(part="_"),
+        "coefficients": _COEFFICIENTS,
+        "read": _LOAD_X,
+        "next": _NEXT,
+        "at_part": _AT_PART,
+        "cast": casts(parameters, 1 if rows else 2),
+        "cast_before": casts(own, 2),
+        "cast_inside": casts(parameters, 2),
     }
     templates = KERNELS["rows" if rows else "channels"]
     return [(f"{name}_{end}", text.format(**fields)) for end, text in templates]

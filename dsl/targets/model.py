@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from dsl import report
 from dsl.activation import Activation
@@ -386,13 +387,25 @@ def cls(model: Model, found: Sequence[Part], name: str = "") -> str:
         "    def forward(self, x: Tensor) -> Tensor:",
         '        """The stages in order."""',
     ]
-    for place, part in enumerate(found):
-        head = "x =" if part is not found[-1] else "return"
-        lines.append(f"        {head} {_call(part, place if place in kept else None)}")
+    conv = None
+    for place, (part, later) in enumerate(zip_longest(found, found[1:])):
+        if _is_taken_in(part, later):
+            conv = part.layer
+            continue
+        head = "return" if later is None else "x ="
+        lines.append(f"        {head} {_call(part, place if place in kept else None, conv)}")
+        conv = None
     return "\n".join(lines) + "\n"
 
 
-def _call(part: Part, kept: int | None) -> str:
+def _is_taken_in(part: Part, later: Part | None) -> bool:
+    """Whether the next part calls this one: kernels over channels add a convolution's bias on their way."""
+    layer = part.layer.what if part.layer else None
+    is_convolution = isinstance(layer, Layer) and layer.attribute == "conv"
+    return is_convolution and later is not None and later.family == "channels"
+
+
+def _call(part: Part, kept: int | None, conv: Stage | None = None) -> str:
     if part.family == "product":
         assert part.layer is not None
         return f"self.{part.layer.attribute}(x)"
@@ -402,4 +415,5 @@ def _call(part: Part, kept: int | None) -> str:
     assert part.layer is not None
     count = len(chains(part)[0].parameters)
     given = "" if kept is None else f", self._settings{kept}[:{count}], self._settings{kept}[{count}:]"
-    return f"{part.name}(x, self.{part.layer.attribute}{given})"
+    taken = f", conv=self.{conv.attribute}" if conv else ""
+    return f"{part.name}(x, self.{part.layer.attribute}{given}{taken})"
