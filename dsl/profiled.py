@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,24 @@ def main() -> None:
         call = call.to(given.device, dtype)
     shape = [int(each) for each in given.shape.split(",")]
     x = torch.rand(shape, device=given.device, dtype=dtype, requires_grad=given.gradient)
-    y = call(x)
-    if given.gradient:
-        torch.autograd.grad(y, x, torch.ones_like(y))
-    if given.device != "cpu":
-        torch.accelerator.synchronize()
+    upstream = torch.ones_like(call(x)) if given.gradient else None
+    with _watched(given.device):
+        y = call(x)
+        if given.gradient:
+            torch.autograd.grad(y, x, upstream)
+
+
+@contextmanager
+def _watched(device: str) -> Iterator[None]:
+    """What a profiler sees: not the making of inputs, nor the first call, which compiles."""
+    if device != "cuda":
+        yield
+        return
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()  # type: ignore[no-untyped-call]
+    yield
+    torch.cuda.synchronize()
+    torch.cuda.profiler.stop()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def verdict(profile: Profile) -> Rule:
 def command(program: Sequence[str], kernel: str) -> list[str]:
     """What profiles a program's launches of the kernels whose names fit a regular expression."""
     names = ",".join([*METRICS, *SUCCESSORS.values()])
-    options = ["--csv", "--clock-control", "none", "--metrics", names, "--kernel-name", f"regex:{kernel}"]
-    return ["ncu", *options, *program]
+    options = ["--csv", "--clock-control", "none", "--profile-from-start", "off", "--metrics", names]
+    return ["ncu", *options, "--kernel-name", f"regex:{kernel}", *program]
 
 
 def run(program: Sequence[str], kernel: str) -> str:

@@ -118,7 +118,14 @@ def test_a_profiler_that_fails(said: str, code: int, message: str, monkeypatch: 
 
 def test_how_it_asks() -> None:
     asked = profiler.command(profiler.program("generated", "mish", "8,8", "float32", True, ""), "^_mish")
-    assert asked[: asked.index("--metrics")] == ["ncu", "--csv", "--clock-control", "none"]
+    assert asked[: asked.index("--metrics")] == [
+        "ncu",
+        "--csv",
+        "--clock-control",
+        "none",
+        "--profile-from-start",
+        "off",
+    ]
     assert set(profiler.METRICS) <= set(asked[asked.index("--metrics") + 1].split(","))
     assert asked[-3:] == ["8,8", "float32", "--gradient"]
 

@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--dtypes", default=",".join(defaults.dtypes))
     parser.add_argument("--elements", type=int, default=defaults.elements)
     parser.add_argument("--sweep", default="", metavar="NAME,...", help="at every size and offset, too")
+    parser.add_argument("--rivals", default="", metavar="NAME,...", help="eager, compile and the like alone")
     parser.add_argument("--largest", type=int, default=defaults.largest, help="the sweep's last power of two")
     parser.add_argument("--workers", type=int, default=defaults.workers, help="processes that compile")
     parser.add_argument(
@@ -35,6 +36,7 @@ def main() -> int:
         dtypes=tuple(given.dtypes.split(",")),
         elements=given.elements,
         sweep=tuple(filter(None, given.sweep.split(","))),
+        rivals=tuple(filter(None, given.rivals.split(","))),
         largest=given.largest,
         workers=given.workers,
         seconds=given.seconds,

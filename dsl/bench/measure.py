@@ -94,9 +94,7 @@ def throughput(
         row |= {"roof": limit, "ms": {}, "error": {}, "failed": {}}
     tensors, upstream = arguments(case, n, offset, dtype, where)
     exact = _exact(case, tensors, upstream)
-    for name, make in rivals(case, package).items():
-        if names and name not in names:
-            continue
+    for name, make in rivals(case, package, names).items():
         for row, truth in zip(rows, exact, strict=True):
             try:
                 rival = make()
@@ -169,11 +167,18 @@ def wrong(row: Row) -> str | None:
     return f"{label}: off by {error:.3g}, more than {most:.3g}" if not error <= most else None
 
 
-def warm(case: Case, package: Any, dtypes: tuple[str, ...], n: int, where: torch.device) -> None:
+def warm(
+    case: Case,
+    package: Any,
+    dtypes: tuple[str, ...],
+    n: int,
+    where: torch.device,
+    names: tuple[str, ...] = (),
+) -> None:
     """Fill the compilers' caches on disk with what `throughput` will run."""
     for dtype in dtypes:
         tensors, upstream = arguments(case, n, 0, dtype, where)
-        for make in rivals(case, package).values():
+        for make in rivals(case, package, names).values():
             for kind in KINDS:
                 try:
                     rival = make()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -35,15 +35,16 @@ class Rival:
     gradient: bool = True
 
 
-def rivals(case: Case, package: Any) -> dict[str, Callable[[], Rival | None]]:
-    """What makes each rival, by its name; ours is `dslgen`."""
+def rivals(case: Case, package: Any, names: Collection[str] = ()) -> dict[str, Callable[[], Rival | None]]:
+    """What makes each rival, by its name, or each of those named; ours is `dslgen`."""
     found: dict[str, Callable[[], Rival | None]] = {
         "dslgen": lambda: Rival(ours(case, package)),
         "eager": lambda: Rival(eager(case)),
         "compile": lambda: Rival(compiled(case)),
     }
-    found |= {name: partial(make, case) for name, make in _LIBRARIES.items() if _version(name)[0]}
-    return found
+    found |= {name: partial(make, case) for name, make in _LIBRARIES.items()}
+    wanted = [name for name in found if not names or name in names]
+    return {name: found[name] for name in wanted if name not in _LIBRARIES or _version(name)[0]}
 
 
 def ours(case: Case, package: Any) -> Function:

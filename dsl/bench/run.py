@@ -39,7 +39,8 @@ class Options:
     """What is measured, and how long that may take.
 
     `elements` is the size of the tensors; the activations in `sweep` are measured at powers of two from 2^10
-    to 2^`largest`, too, and at an odd size and a misaligned address. `workers` processes compile beforehand.
+    to 2^`largest`, too, and at an odd size and a misaligned address. `rivals` are whom we are compared with,
+    all that are installed unless they are named. `workers` processes compile beforehand.
     After `seconds` nothing new is begun.
     """
 
@@ -51,6 +52,7 @@ class Options:
     workers: int = min(14, os.cpu_count() or 1)
     seconds: float = 450.0
     json: Path | None = None
+    rivals: tuple[str, ...] = ()
 
 
 def run(cases: Sequence[Case], package: Path, options: Options, command: str) -> int:
@@ -70,6 +72,7 @@ class _Run:
         self.package = load(folder)
         self.began = time.monotonic()
         self.progress = Progress()
+        self.names = ("dslgen", *options.rivals) if options.rivals else ()
         self.found: dict[str, Any] = {"command": command, "environment": environment(where)}
         self.found |= {"host": [], "throughput": [], "sweep": [], "wrong": []}
 
@@ -112,7 +115,7 @@ class _Run:
     def throughput(self, case: Case) -> Iterator[Row]:
         """The size that was asked for, in every dtype."""
         for dtype in self.options.dtypes:
-            yield from self.checked(case, dtype, self.options.elements, 0)
+            yield from self.checked(case, dtype, self.options.elements, 0, self.names)
 
     def sweep(self, case: Case) -> Iterator[Row]:
         """Every other power of two, and sizes and addresses that no vector divides."""
@@ -140,7 +143,7 @@ class _Run:
         if self.where.type == "cpu":
             return
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-        common = (str(self.folder), self.options.dtypes, self.options.elements, str(self.where))
+        common = (str(self.folder), self.options.dtypes, self.options.elements, str(self.where), self.names)
         with ending(ProcessPoolExecutor(self.options.workers, get_context("spawn"))) as pool:
             with interrupts_kept():
                 jobs = [pool.submit(_warm, case, *common) for case in self.cases]
@@ -165,8 +168,10 @@ class _Run:
             self.options.json.write_text(as_json(self.found), encoding="utf-8")
 
 
-def _warm(case: Case, folder: str, dtypes: tuple[str, ...], n: int, where: str) -> None:
-    measure.warm(case, load(Path(folder)), dtypes, n, torch.device(where))
+def _warm(
+    case: Case, folder: str, dtypes: tuple[str, ...], n: int, where: str, names: tuple[str, ...]
+) -> None:
+    measure.warm(case, load(Path(folder)), dtypes, n, torch.device(where), names)
 
 
 def load(folder: Path) -> Any:
