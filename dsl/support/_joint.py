@@ -514,7 +514,10 @@ def _as(like: Tensor, result: Tensor, inputs: Tensors, given: bool) -> Tensor:
 
 def _apart(result: Tensor, inputs: Tensors, dtype: torch.dtype) -> Tensor:
     """A formula's result in a type, in memory that is no input's."""
-    return result.clone() if any(result is x for x in inputs) else result.to(dtype)
+    if any(result is x for x in inputs):
+        return result.clone()
+    # Torch 2.11 compiles a Function to one without gradients if its result went through a `to` without need.
+    return result if result.dtype is dtype else result.to(dtype)
 
 
 def _sum_of(terms: Iterable[Tensor]) -> Tensor:
