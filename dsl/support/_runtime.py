@@ -313,8 +313,8 @@ def _is_plain(x: Tensor) -> bool:
     """Whether a tensor is plain memory and no mode, trace or transform watches what is done with it.
 
     It has no address if it is a batch of gradients, which `torch.autograd.grad(..., is_grads_batched=True)`
-    makes, and 0 for one if it is zeros that are not stored, or empty. The tensor has to be asked: the backward
-    pass of a GPU runs in another thread, which does not know what surrounds the call.
+    makes, and 0 for one if it is zeros that are not stored. The tensor has to be asked: the backward pass of a
+    GPU runs in another thread, which does not know what surrounds the call.
     """
     try:
         return (
@@ -323,7 +323,7 @@ def _is_plain(x: Tensor) -> bool:
             and not _transforms_active()
             and _get_tracing_state() is None
             and not x.is_neg()
-            and x.data_ptr() != 0
+            and (x.data_ptr() != 0 or x.numel() == 0)
         )
     except RuntimeError:
         return False
