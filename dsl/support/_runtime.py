@@ -313,8 +313,8 @@ def _is_plain(x: Tensor) -> bool:
     """Whether a tensor is plain memory and no mode, trace or transform watches what is done with it.
 
     It has no address if it is a batch of gradients, which `torch.autograd.grad(..., is_grads_batched=True)`
-    makes, and 0 for one if it is zeros that are not stored. The tensor has to be asked: the backward pass of a
-    GPU runs in another thread, which does not know what surrounds the call.
+    makes, and 0 for one if it is zeros that are not stored. The tensor has to be asked: the backward pass of
+    a GPU runs in another thread, which does not know what surrounds the call.
     """
     try:
         return (
