@@ -705,7 +705,7 @@ class _OverGroups(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, shift, mean, rstd = ctx.saved_tensors
         settings = ctx.settings
-        if torch.is_grad_enabled() or _transforms_active():
+        if torch.is_grad_enabled() or not _is_plain(grads[0]):
             wanted = (x, weight, bias, shift)
             found = _by_autograd(ctx, wanted, grads[0], lambda v: _again(v, weight, bias, ctx))
             return (*found, None, None, None)
@@ -825,7 +825,7 @@ class _OverRows(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
         settings = ctx.settings
-        if torch.is_grad_enabled() or _transforms_active():
+        if torch.is_grad_enabled() or not _is_plain(grads[0]):
 
             def norm(value: Tensor) -> Tensor:
                 if settings.shape:

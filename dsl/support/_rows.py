@@ -195,6 +195,8 @@ class RowOperator:
         """The gradients by the wanted inputs, without a derivative of their own."""
         if all(_is_plain(x) for x in (grad, *inputs)):
             return self._slopes(grad, *inputs, *rest, wanted)
+        if any(_is_batched(x) for x in (grad, *inputs)):  # PyTorch has no batches of lists
+            return self.differentiable_slopes(grad, inputs, rest, wanted)
         with torch._C._AutoDispatchBelowAutograd():
             result: list[Tensor] = self.slopes(grad, *inputs, *rest, list(wanted))
             return result
@@ -524,7 +526,7 @@ class _Value(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[2:]
         operator = ctx.operator
-        goes_on = torch.is_grad_enabled() or _transforms_active() or _is_batched(grads[0])
+        goes_on = torch.is_grad_enabled() or _transforms_active()
         slopes = operator.differentiable_slopes if goes_on else operator.compute_slopes
         found = iter(slopes(grads[0], ctx.saved_tensors, ctx.rest, wanted))
         return None, None, *(next(found) if want else None for want in wanted)
