@@ -314,7 +314,7 @@ class _Tally:
 
 
 def confirm(path: Path) -> int:
-    """Evaluate a result's worst inputs in rigorous arithmetic; 1 if exact values were off, or bounds broken."""
+    """Evaluate a result's worst inputs in rigorous arithmetic; 1 if some were off, or bounds broken."""
     import numpy as np
 
     from dsl.certificate import bound
@@ -341,7 +341,8 @@ def confirm(path: Path) -> int:
         allowed = bound(activations[row["name"]].accuracy, row["dtype"], row["kind"])
         if row["ulp"] > allowed or row["wrong"]:
             broken += 1
-            print(f"{row['name']} {row['dtype']} {row['kind']} at {row['at']}: {row['ulp']:.3g}, bound {allowed:g}")
+            what = f"{row['name']} {row['dtype']} {row['kind']} at {row['at']}"
+            print(f"{what}: {row['ulp']:.3g}, bound {allowed:g}")
     path.write_text(_as_json(result), encoding="utf-8")
     print(f"{len(inexact)} worst inputs evaluated exactly, {off} off; {broken} bounds broken")
     return 1 if off or broken else 0
