@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from dsl.expr import Expr, Symbol, substitute
+from dsl.expr import Expr, Symbol, is_op, postorder, substitute
 from dsl.forms import has_own_derivative, is_random, is_symmetric
 
 
@@ -114,6 +114,11 @@ class Activation:
     def random(self) -> bool:
         """Whether numbers are drawn in training."""
         return any(map(is_random, self.wholes))
+
+    @property
+    def casts(self) -> bool:
+        """Whether something is rounded to the tensors' type in the middle."""
+        return any(is_op(node, "cast") for node in postorder(*self.wholes))
 
     @property
     def variables(self) -> tuple[str, ...]:

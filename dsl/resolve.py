@@ -193,6 +193,7 @@ def _resolve_one(
         marked = any(form is not None and is_marked(form) for form in forms)
         parameters = tuple(parameter for parameter in parameters if parameter.name != DIMENSION)
         _refuse_beside_rows(definition, learned, marked, scope)
+    _check_casts(definition, forms, [*domain, *requires, *scope.domains], bool(reduced), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
     if scope.errors or None in forms:
@@ -304,6 +305,33 @@ def _check_chance(definition: Definition, scope: Scope) -> None:
         if name.text in _FOR_CHANCE:
             message = f"'{name.text}' is an argument of every function that draws numbers"
             scope.note("E0107", message, name.span, f"write '{name.text}_'")
+
+
+def _check_casts(
+    definition: Definition,
+    forms: Sequence[Expr | None],
+    conditions: Sequence[Expr | None],
+    reduces: bool,
+    scope: Scope,
+) -> None:
+    """Where nothing can be rounded in the middle yet."""
+    if _has_cast(*conditions):
+        message = "'cast' in a 'domain' or a 'require' is not yet supported"
+        scope.note("E0190", message, definition.name.span)
+    if not _has_cast(*forms):
+        return
+    beside = {
+        "row reductions": reduces,
+        "learnable parameters": any(parameter.learned for parameter in definition.parameters),
+        "random draws": any(form is not None and is_random(form) for form in forms),
+    }
+    for what, there in beside.items():
+        if there:
+            scope.note("E0190", f"'cast' beside {what} is not yet supported", definition.name.span)
+
+
+def _has_cast(*roots: Expr | None) -> bool:
+    return any(is_op(node, "cast") for node in postorder(*(root for root in roots if root is not None)))
 
 
 _FOR_CHANCE = ("training", "generator")

@@ -10,6 +10,7 @@ arithmetic). "Accuracy" is the worst of all 2^32 float32 inputs on an H200.
 """
 
 import math
+from typing import Any
 
 import torch
 import triton
@@ -147,6 +148,12 @@ ATANH_DOUBLE = tl.constexpr((
     0.11956655434182614
 ))
 # fmt: on
+
+
+@triton.jit
+def cast(x, dtype: tl.constexpr):
+    """x rounded to a type."""
+    return x.to(dtype).to(x.dtype)
 
 
 @triton.jit
@@ -912,6 +919,38 @@ def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
     for c in coefficients[-3::-1]:
         p = p * x + c
     return p
+
+
+def opened_torch(*tensors: torch.Tensor) -> tuple[Any, ...]:
+    """The type that results of tensors have, and the tensors in the type of arithmetic."""
+    dtype, wide = tensors[0].dtype, torch.float64
+    for x in tensors:
+        if x.dtype.itemsize < dtype.itemsize:
+            dtype = x.dtype
+    if dtype is not wide:
+        wide = torch.float32
+    return dtype, *[x.to(wide) for x in tensors]
+
+
+def cast_torch(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """x rounded to a type; its derivative is 1."""
+    if dtype is x.dtype:
+        return x
+    if not torch.compiler.is_compiling():
+        return x.to(dtype).to(x.dtype)
+    # Inductor takes two conversions for none. A bit pattern it leaves alone.
+    bits = x.view(torch.int32)
+    if dtype is torch.bfloat16:
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000).view(torch.float32)
+    else:
+        normal = ((bits + 0xFFF + ((bits >> 13) & 1)) & -0x2000).view(torch.float32)
+        normal = torch.where(normal.abs() > 65504.0, normal * torch.inf, normal)
+        subnormal = torch.copysign((x.abs() + 0.5) - 0.5, x)  # in steps of 2^-24
+        rounded = torch.where(x.abs() < 2.0**-14, subnormal, normal)
+    rounded = torch.where(x == x, rounded, x)
+    change = torch.where(torch.isfinite(x), rounded - x, 0.0).detach()  # x + change is exact
+    moved = torch.where((rounded == 0.0) & (x != 0.0), rounded, x + change)
+    return torch.where(change == 0.0, x, moved)  # -0 + 0 is 0
 
 
 def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
