@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from dsl.expr import Expr, Symbol, is_op, postorder, substitute
+from dsl.expr import Expr, Symbol, substitute
 from dsl.forms import has_own_derivative, is_random, is_symmetric
+from dsl.ops import has_cast
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Activation:
     @property
     def casts(self) -> bool:
         """Whether something is rounded to the tensors' type in the middle."""
-        return any(is_op(node, "cast") for node in postorder(*self.wholes))
+        return has_cast(*self.wholes)
 
     @property
     def variables(self) -> tuple[str, ...]:

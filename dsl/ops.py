@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dsl.expr import HALF, ONE, PI, TWO, ZERO, Apply, Expr, Number, call
+from dsl.expr import HALF, ONE, PI, TWO, ZERO, Apply, Expr, Number, call, is_op, postorder
 
 Partials = Callable[..., tuple[Expr, ...]]
 
@@ -277,6 +277,16 @@ ROW_FUNCTIONS: tuple[str, ...] = REDUCTIONS[:-1]
 
 CONSTANTS: tuple[str, ...] = ("pi", "e", "inf")
 """The names that a spec may use as numbers."""
+
+
+def has_cast(*roots: Expr) -> bool:
+    """Whether expressions round in the middle.
+
+    >>> from dsl.expr import Symbol
+    >>> has_cast(1 + call("cast", Symbol("x")))
+    True
+    """
+    return any(is_op(node, "cast") for node in postorder(*roots))
 
 
 def _arb() -> Any:

@@ -19,10 +19,10 @@ from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute, symbols
 from dsl.forms import evaluated, plain, trained
 from dsl.memory import Found, recalled
-from dsl.ops import where
+from dsl.ops import has_cast, where
 from dsl.program import Function, JointProgram, Output, Program, RowProgram, Training
 from dsl.rewrite.carry import carry_roundings
-from dsl.rewrite.cast import around_casts, has_cast
+from dsl.rewrite.cast import around_casts
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
@@ -127,9 +127,7 @@ def compile_joint(activation: Activation) -> JointStages:
     treat, fired = _treatment(freedom_of(activation))
 
     def stable(exact: Expr) -> Expr:
-        if has_cast(exact):
-            return _around(exact, activation.inputs, treat)
-        return simplify(separate(exact, activation.inputs, treat))
+        return _around(exact, activation.inputs, treat)
 
     return _compile_variables(activation, stable, fired)
 

@@ -19,7 +19,7 @@ from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, substitute, 
 from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
-from dsl.ops import REDUCTIONS
+from dsl.ops import REDUCTIONS, has_cast
 from dsl.packing import layouts, output_terms
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
@@ -315,10 +315,10 @@ def _check_casts(
     scope: Scope,
 ) -> None:
     """Where nothing can be rounded in the middle yet."""
-    if _has_cast(*conditions):
+    if has_cast(*filter(None, conditions)):
         message = "'cast' in a 'domain' or a 'require' is not yet supported"
         scope.note("E0190", message, definition.name.span)
-    if not _has_cast(*forms):
+    if not has_cast(*filter(None, forms)):
         return
     beside = {
         "row reductions": reduces,
@@ -328,10 +328,6 @@ def _check_casts(
     for what, there in beside.items():
         if there:
             scope.note("E0190", f"'cast' beside {what} is not yet supported", definition.name.span)
-
-
-def _has_cast(*roots: Expr | None) -> bool:
-    return any(is_op(node, "cast") for node in postorder(*(root for root in roots if root is not None)))
 
 
 _FOR_CHANCE = ("training", "generator")

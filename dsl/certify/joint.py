@@ -111,8 +111,8 @@ def is_flat(known: Truth) -> bool:
 def in_terms(known: Truth, sweep: Sweep, root: Expr, parameters: Mapping[str, Fraction]) -> Truth:
     """The exact values, with the sizes of terms where sums mix inputs: some values of these cancel.
 
-    x + f(y) is zero along a curve, beside which f(y) has the error that it has. What is rounded in the middle is
-    an input, too.
+    x + f(y) is zero along a curve, beside which f(y) has the error that it has. What is rounded in the middle
+    is an input, too.
     """
     inputs = {*map(Symbol, (sweep.name, *sweep.others))}
 

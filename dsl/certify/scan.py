@@ -18,8 +18,9 @@ from dsl.certify.report import Failure, Measurement
 from dsl.certify.roots import near, roots
 from dsl.certify.sample import is_rounded_across, kinks, sample
 from dsl.evaluate import Reference, Values
-from dsl.evaluate.cast import TURN, casts
+from dsl.evaluate.cast import TURN
 from dsl.expr import Expr
+from dsl.ops import has_cast
 from dsl.ulp import FORMATS, Array, Format, error_in_ulps
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
@@ -45,8 +46,8 @@ class Truth:
 
     Made once per expression and dtype, good for any number of functions. With `sizes`, which are the sums of
     the magnitudes of a result's terms, their ulps are the unit of errors, and subnormal results are counted
-    apart. Points that are `left_out` count for nothing. Where something is rounded in the middle, `turned` are the
-    values if it goes the other way next to a tie: they are as good.
+    apart. Points that are `left_out` count for nothing. Where something is rounded in the middle, `turned`
+    gives the values if that goes the other way next to a tie: they are as good.
     """
 
     fmt: Format
@@ -93,7 +94,7 @@ def truth(
     exact = values.rounded + values.rest * fmt.ulp(values.rounded)
     places = roots(reference, fmt, points, exact)
     exhaustive = every and fmt.bits <= 16
-    turned = _turned(root, name, parameters) if casts(root) and fmt.bits <= 16 else ()
+    turned = _turned(root, name, parameters) if has_cast(root) and fmt.bits <= 16 else ()
     return Truth(fmt, reference, points, values, places, exhaustive, left_out=left_out, turned=turned)
 
 
@@ -228,13 +229,22 @@ def _better(known: Truth, got: Array, errors: Array) -> tuple[Values, Array]:
         found = reference(known.points[off], fmt.name)
         others = error_in_ulps(got[off], found.rounded, found.rest, fmt)
         chosen = found.decided & (others < np.nan_to_num(errors[off], nan=np.inf))
-        columns = [column.copy() for column in (exact.rounded, exact.rest, exact.decided, exact.signed)]
-        for column, own in zip(columns, (found.rounded, found.rest, found.decided, found.signed), strict=True):
-            column[off[chosen]] = own[chosen]
-        exact = Values(*columns)
-        errors = errors.copy()
-        errors[off[chosen]] = others[chosen]
+        at = off[chosen]
+        exact = Values(
+            _put(exact.rounded, at, found.rounded[chosen]),
+            _put(exact.rest, at, found.rest[chosen]),
+            exact.decided,
+            _put(exact.signed, at, found.signed[chosen]),
+        )
+        errors = _put(errors, at, others[chosen])
     return exact, errors
+
+
+def _put(column: NDArray[Any], places: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+    """A column with other values at some places."""
+    changed = column.copy()
+    changed[places] = values
+    return changed
 
 
 def _in_units(errors: Array, exact: Values, sizes: Array, fmt: Format) -> Array:

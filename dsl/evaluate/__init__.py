@@ -29,11 +29,12 @@ from flint import arb
 from numpy.typing import ArrayLike, NDArray
 
 from dsl.evaluate.balls import Ball
-from dsl.evaluate.cast import casts, in_format
+from dsl.evaluate.cast import in_format
 from dsl.evaluate.columns import Columns, precision
 from dsl.evaluate.limits import UNKNOWN, limit, sign_beside_zero
 from dsl.evaluate.rounding import nearest, nearest_of_many
 from dsl.expr import Expr
+from dsl.ops import has_cast
 from dsl.ulp import FORMATS, Array, Format, round_to_odd
 
 GUARD_BITS = 36
@@ -81,7 +82,7 @@ class Reference:
     ) -> None:
         self._root, self._shift = root, shift
         self._columns = Columns(root, name, parameters or {})
-        self._casts: dict[str, Columns] | None = {} if casts(root) else None
+        self._casts: dict[str, Columns] | None = {} if has_cast(root) else None
 
     def __call__(self, points: ArrayLike, dtype: str = "float64") -> Values:
         """The values at points, rounded to the format of a dtype's name; arrays keep their shape."""

@@ -1,8 +1,8 @@
 """Roundings in the middle: what `cast(e)` is in a format.
 
-In: an expression with casts, a format. Out: the same with each cast an operation of balls, which is the number of the
-format nearest to its operand. Where a program may take the neighbour instead, the reference is asked a second
-time, with operands shifted by what a program may be wrong.
+In: an expression with casts, a format. Out: the same with each cast an operation of balls, which gives the
+number of the format that is nearest to its operand. Where a program may take the neighbour instead, the
+reference is asked again, with operands shifted by what a program may be wrong.
 """
 
 from __future__ import annotations
@@ -14,18 +14,13 @@ from flint import arb
 
 from dsl.evaluate.balls import FINAL, STRICT, Ball
 from dsl.evaluate.rounding import nearest
-from dsl.expr import Apply, Expr, Number, is_op, postorder, rebuild
+from dsl.expr import Apply, Expr, Number, is_op, rebuild
 from dsl.ulp import FORMATS, Format
 
 TURN = Fraction(1, 20)
 """How near to the middle between two neighbours, in ulps, a 16-bit rounding may take either: the value of a
 definition may be 0.55 ulp off, and so may that of a cast."""
 _FORMATS = tuple(FORMATS.values())
-
-
-def casts(root: Expr) -> bool:
-    """Whether an expression rounds in the middle."""
-    return any(is_op(node, "cast") for node in postorder(root))
 
 
 def in_format(root: Expr, fmt: Format, shift: Fraction = Fraction(0)) -> Expr:

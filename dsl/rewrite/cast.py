@@ -1,9 +1,9 @@
 """Roundings in the middle, at which an expression is cut: nothing is rewritten across a cast.
 
-In: an expression with casts, and what makes expressions without any stable. Out: the expression with the operand
-of every cast made stable by itself, and what is around casts made stable with a name in the place of each, as if
-it were an input. What a cast gives is known to no digit beyond its type's, and is no function that could be
-expanded, cancelled or carried to a limit.
+In: an expression with casts, and what makes expressions without any stable. Out: the expression with the
+operand of every cast made stable by itself, and what is around casts made stable with a name in the place of
+each, as if it were an input. What a cast gives is no function that could be expanded, cancelled or carried to
+a limit.
 """
 
 from __future__ import annotations
@@ -14,11 +14,6 @@ from dsl.expr import Apply, Expr, Symbol, is_op, postorder, substitute
 
 Stable = Callable[[Expr, tuple[str, ...]], Expr]
 """What makes an expression stable; the names of the casts in it come with it."""
-
-
-def has_cast(root: Expr) -> bool:
-    """Whether an expression rounds in the middle."""
-    return any(is_op(node, "cast") for node in postorder(root))
 
 
 def around_casts(root: Expr, stable: Stable) -> Expr:

@@ -285,8 +285,8 @@ def _last_resort(
     """The limit at the infinity alone, or with exponentials that stay finite, if that mends it; else a hold
     where the function is negligible.
     """
-    ended = _ended(root, x, side, limits, settings)
-    for candidate in (ended, _ended(rebuild(root, _finite), x, side, limits, settings)):
+    ended = _ended(root, exact, x, side, limits, settings)
+    for candidate in (ended, _ended(rebuild(root, _finite), exact, x, side, limits, settings)):
         if _is_right(candidate, exact, x, side, limits, settings):
             return candidate
     return _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
@@ -305,7 +305,12 @@ def _finite(node: Expr) -> Expr:
 
 
 def _ended(
-    root: Expr, x: Symbol, side: int, limits: list[float | None], settings: list[dict[str, Fraction]]
+    root: Expr,
+    exact: Expr,
+    x: Symbol,
+    side: int,
+    limits: list[float | None],
+    settings: list[dict[str, Fraction]],
 ) -> Expr:
     """The limit itself at the infinity, where the program does not have it and nothing better is known."""
     values = [_value(root, x, side * math.inf, setting) for setting in settings]
@@ -321,7 +326,15 @@ def _ended(
         return where(call("eq", x, Apply("inf") if side > 0 else -Apply("inf")), x, root)
     end: Expr = Apply("inf") if math.isinf(limit) else Number(Fraction(abs(limit)))
     infinity: Expr = Apply("inf") if side > 0 else -Apply("inf")
+    if limit == 0 and all(_falls_from_below(exact, x, side, setting) for setting in settings):
+        end = call("copysign", 0, -x if side > 0 else x)
     return where(call("eq", x, infinity), -end if limit < 0 else end, root)
+
+
+def _falls_from_below(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> bool:
+    """Whether a function that goes to zero far out is negative there."""
+    value = exactly(exact, {**setting, x.name: Fraction(side * 2**64)})
+    return value is not None and value < 0
 
 
 def _reaches(value: float, limit: float, negligible: float) -> bool:

@@ -177,8 +177,8 @@ class JointOperator:
     def broadcast(self, inputs: tuple[Any, ...]) -> tuple[Tensors, torch.dtype]:
         """The inputs in one shape and, but for those that are broadcast, in the result's type; and that type.
 
-        One that is broadcast is in the type of the arithmetic, so that its gradient is summed in that type. Where
-        all are, and something is rounded to the result's type in the middle, the first tells it.
+        One that is broadcast is in the type of the arithmetic, so that its gradient is summed in that type.
+        Where all are, and something is rounded to the result's type in the middle, the first tells it.
         """
         for x in inputs:
             self.check(x)
@@ -732,7 +732,7 @@ class _Curvature(Function):
 
 
 def _traced_function(
-    name: str, outputs: tuple[Output, ...], widened: Callable[[Tensor], Tensor]
+    name: str, outputs: tuple[Output, ...], widened: Callable[[Tensor], Tensor] = _widened
 ) -> Any:
     """The Function that compilers trace: the formulas, with the stable derivatives as its backward."""
     # A compiler follows functions that it finds in a closure, and not the objects around them.

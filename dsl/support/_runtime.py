@@ -109,8 +109,8 @@ class Operator:
     Accepts float16, bfloat16, float32 and float64 in any layout of strides. Raises TypeError for what is no
     tensor, and NotImplementedError, naming the activation, for other types. `kernels` are the value and the
     gradient, `formulas` the value and the first and second derivatives in torch operations. With
-    `own_derivative` the derivative is not that of the value. With `casts` the formulas take tensors in their own
-    type, to which they round in the middle.
+    `own_derivative` the derivative is not that of the value. With `casts` the formulas take tensors in their
+    own type, to which they round in the middle.
     """
 
     def __init__(

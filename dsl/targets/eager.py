@@ -148,8 +148,8 @@ def formula(
     """The source of `function` in torch operations, as a Python function called `name`.
 
     `rename` gives the names that the inputs, the parameters and the steps take in the text. `more` are
-    functions of tensors beside those that all programs have, and `last` is what they need declared. With `casts`
-    it takes the inputs in their own type.
+    functions of tensors beside those that all programs have, and `last` is what they need declared. With
+    `casts` it takes the inputs in their own type.
     """
     try:
         body = _body(function, rename, more, floats=True)

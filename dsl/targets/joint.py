@@ -65,7 +65,9 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
         summary = "The outputs for inputs that alternate, for pairs `start` to `n`."
         yield triton.pairs_kernel(f"{private}_pairs_kernel", summary, *names, values, False, joined, casts)
         summary = "The gradients by inputs that alternate, for pairs `start` to `n`."
-        yield triton.pairs_kernel(f"{private}_pairs_grad_kernel", summary, *names, slopes, True, joined, casts)
+        yield triton.pairs_kernel(
+            f"{private}_pairs_grad_kernel", summary, *names, slopes, True, joined, casts
+        )
 
     for output, prefix, call in zip(program.outputs, prefixes, calls, strict=True):
         yield _formula(output.forward, f"{prefix}_formula", f"{call} in torch operations.", casts)

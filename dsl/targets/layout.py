@@ -105,7 +105,9 @@ def _computations(activation: Activation, program: Program) -> Iterator[str]:
 
     precision, casts = "in the precision of x; `fast` allows one good for 16 bits", activation.casts
     yield triton.jit_function(functions[0], private, f"{labels[0]}, {precision}.", renames[0], casts)
-    yield triton.jit_function(functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1], casts)
+    yield triton.jit_function(
+        functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1], casts
+    )
     parameters = parameter_names(activation)
     yield triton.kernel(
         f"{private}_kernel",
