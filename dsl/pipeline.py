@@ -26,7 +26,7 @@ from dsl.rewrite.cast import around_casts
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
-from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_zero
+from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_signs, settle_zero
 from dsl.rewrite.parameters import stable_in
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.quantities import ways
@@ -86,7 +86,10 @@ def compile_activation(activation: Activation) -> Stages:
     value, gradient, curvature = simplify_all(derived)
     simplified = (value, gradient, curvature)
     treat, fired = _treatment(freedom_of(activation))
-    guarded = [_guarded(activation, _around(exact, (activation.input,), treat)) for exact in simplified]
+    x = activation.input
+    stable = [_around(exact, (x,), treat) for exact in simplified]
+    stable[:2] = [settle_signs(root, exact, x) for root, exact in zip(stable[:2], simplified[:2], strict=True)]
+    guarded = [_guarded(activation, root) for root in stable]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)
     functions = [

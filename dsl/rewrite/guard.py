@@ -112,6 +112,35 @@ def settle_zero(root: Expr, exact: Expr, input: str) -> Expr:
     return where(call("eq", x, 0), x, root)
 
 
+OUT = (16, 24, 48, 96, 200, 600, 2**10, 2**20, 2**60, 2**100)
+"""Where the sign of a function that has all but vanished far out is asked for."""
+
+
+def settle_signs(root: Expr, exact: Expr, input: str) -> Expr:
+    """The expression with the sign far out that a function has which goes to zero there from below.
+
+    a - b gives 0 where both have underflowed, and no -0.
+
+    >>> from dsl.expr import Symbol
+    >>> from dsl.show import show_expr
+    >>> x = Symbol("x")
+    >>> f = call("exp", 2 * x) - call("exp", x)
+    >>> show_expr(settle_signs(f, f, "x"))
+    'where(x < -16, -abs(exp(2 * x) - exp(x)), exp(2 * x) - exp(x))'
+    """
+    x = Symbol(input)
+    if symbols(exact) != (input,):
+        return root
+    for side in (1, -1):
+        value = _value(root, x, side * math.inf, {})
+        if value == 0 and math.copysign(1.0, value) > 0:
+            far = [exactly(exact, {input: Fraction(side * at)}) for at in OUT]
+            if all(each is not None and each < 0 for each in far):
+                beyond = call("gt" if side > 0 else "lt", x, side * OUT[0])
+                root = where(beyond, -call("abs", root), root)
+    return root
+
+
 PROBES = (
     *(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)),
     Fraction(50),

@@ -36,6 +36,7 @@ from ._runtime import (
     _no_third_derivative,
     _unsupported,
     _widened,
+    known,
 )
 
 Formula = Callable[..., Tensor]
@@ -305,7 +306,7 @@ class ChanceOperator:
         else:
             traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
-            return self._traced.apply(x, seed, *parameters)  # type: ignore[no-any-return]
+            return self._traced.apply(x, seed, *known(parameters))  # type: ignore[no-any-return]
         wide = _widened(x)
         arguments = (*draw(self._draws, seed, wide), *parameters)
         if self.own_derivative and _transforms_active():

@@ -246,7 +246,7 @@ class JointOperator:
         else:
             traceable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if traceable:
-            return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
+            return self._traced.apply(*inputs, *_runtime.known(parameters))  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)
         wide = tuple(self._widened(x) for x in inputs)

@@ -206,7 +206,7 @@ class Operator:
         else:
             traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
-            return self._traced.apply(x, *parameters)  # type: ignore[no-any-return]
+            return self._traced.apply(x, *known(parameters))  # type: ignore[no-any-return]
         wide = self._widened(x)
         if self.own_derivative and _transforms_active():
             formulas = (self._formula, self._grad_formula, self._curvature_formula)
@@ -294,6 +294,14 @@ def expanded(x: Tensor, formulas: tuple[Formula, Formula, Formula], arguments: t
     step = x - at
     change = step * (slope + 0.5 * step * curvature)  # 0, but for those who differentiate, and for infinities
     return value + torch.where(torch.isfinite(change), change, 0.0)
+
+
+def known(parameters: tuple[float, ...]) -> tuple[float, ...]:
+    """Parameters that Dynamo has met outside of a Function.
+
+    Under `dynamic=True` it makes variables of them. One that it meets in a Function first is lost in the next.
+    """
+    return tuple(parameter * 1.0 for parameter in parameters)
 
 
 def _in_one_transform() -> bool:
