@@ -88,7 +88,9 @@ def compile_activation(activation: Activation) -> Stages:
     treat, fired = _treatment(freedom_of(activation))
     x = activation.input
     stable = [_around(exact, (x,), treat) for exact in simplified]
-    stable[:2] = [settle_signs(root, exact, x) for root, exact in zip(stable[:2], simplified[:2], strict=True)]
+    stable[:2] = [
+        settle_signs(root, exact, x) for root, exact in zip(stable[:2], simplified[:2], strict=True)
+    ]
     guarded = [_guarded(activation, root) for root in stable]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)

@@ -1,4 +1,4 @@
-"""Roundings in the middle: `cast(e)` from the spec to what kernels and formulas give, and how it is measured."""
+"""Roundings in the middle: `cast(e)` from the spec to kernels and formulas, and how it is measured."""
 
 from __future__ import annotations
 

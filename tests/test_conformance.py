@@ -136,7 +136,18 @@ def test_two_processes(acts: ModuleType) -> None:
     assert done.stdout.count(f"{len(load(acts, 'cpu'))} activations, 0 wrong") == 10, done.stdout
 
 
-TWICE = ("elu", "gelu", "laplace", "loglog", "normal_cdf", "ricker", "serf", "snake", "softplus", "standardize")
+TWICE = (
+    "elu",
+    "gelu",
+    "laplace",
+    "loglog",
+    "normal_cdf",
+    "ricker",
+    "serf",
+    "snake",
+    "softplus",
+    "standardize",
+)
 
 
 @pytest.mark.parametrize("name", TWICE)

@@ -299,7 +299,8 @@ def expanded(x: Tensor, formulas: tuple[Formula, Formula, Formula], arguments: t
 def known(parameters: tuple[float, ...]) -> tuple[float, ...]:
     """Parameters that Dynamo has met outside of a Function.
 
-    Under `dynamic=True` it makes variables of them. One that it meets in a Function first is lost in the next.
+    Under `dynamic=True` it makes variables of them. One that it first meets in a Function
+    is lost in the next.
     """
     return tuple(parameter * 1.0 for parameter in parameters)
 
