@@ -55,4 +55,3 @@ def _nearest(final: bool, a: Ball, shift: Ball, place: Ball) -> Ball:
 
 STRICT["nearest"] = lambda *args: _nearest(False, *args)
 FINAL["nearest"] = lambda *args: _nearest(True, *args)
-STRICT["cast"] = FINAL["cast"] = lambda a: a  # without a format nothing is rounded
