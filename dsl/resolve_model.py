@@ -148,6 +148,7 @@ class _Reader:
             ("learnable parameters", bool(activation.learned)),
             ("reductions over rows", activation.dim is not None),
             ("random draws", activation.random),
+            ("roundings in the middle", activation.casts),
         ):
             if there:
                 message = f"'{term.text}' has {what}, which are not yet supported in models"
