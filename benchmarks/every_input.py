@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--prepare", action="store_true", help="write the file of facts, from specs/")
-    parser.add_argument("--confirm", action="store_true", help="evaluate a result's worst inputs exactly")
+    parser.add_argument("--confirm", action="store_true", help="hold a result to exact values and bounds")
     parser.add_argument("--package", default="generated")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these activations alone")
     parser.add_argument("--json", type=Path, help="what is in it is not scanned again")
@@ -122,8 +122,15 @@ def scan(options: argparse.Namespace) -> int:
         worst = ", ".join(f"{r['by']} {r['dtype']} {r['kind']} {r['ulp']:.3g}" for r in rows)
         print(f"{case.name} ({seconds:.1f} s): {worst}", flush=True)
         if options.json:
-            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            options.json.write_text(_as_json(result), encoding="utf-8")
     return 0
+
+
+def _as_json(result: Mapping[str, Any]) -> str:
+    """JSON with a row a line."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in result["every input"])
+    head = json.dumps({**result, "every input": []}, indent=1)
+    return head.replace('"every input": []', f'"every input": [\n{rows}\n ]') + "\n"
 
 
 Function = Callable[[Any], Any]
@@ -307,16 +314,17 @@ class _Tally:
 
 
 def confirm(path: Path) -> int:
-    """Evaluate the worst inputs of a result in rigorous arithmetic; 1 if the scan's exact values were off."""
+    """Evaluate a result's worst inputs in rigorous arithmetic; 1 if some were off, or bounds broken."""
     import numpy as np
 
+    from dsl.certificate import bound
     from dsl.evaluate import Reference
     from dsl.pipeline import derive
     from dsl.project import read_project
 
     activations = {each.name: each for each in read_project([ROOT / "specs"]).checked().activations}
     result = json.loads(path.read_text(encoding="utf-8"))
-    off = 0
+    off = broken = 0
     inexact = [row for row in result["every input"] if row["ulp"]]
     for row in inexact:
         activation = activations[row["name"]]
@@ -329,9 +337,15 @@ def confirm(path: Path) -> int:
         off += not row["confirmed"]
         if not row["confirmed"]:
             print(f"{row['name']} {row['kind']} at {row['at']}: {row['exact']} is {exact}")
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(inexact)} worst inputs evaluated exactly, {off} off")
-    return 1 if off else 0
+    for row in (row for row in inexact if row["by"] == "ours"):
+        allowed = bound(activations[row["name"]].accuracy, row["dtype"], row["kind"])
+        if row["ulp"] > allowed or row["wrong"]:
+            broken += 1
+            what = f"{row['name']} {row['dtype']} {row['kind']} at {row['at']}"
+            print(f"{what}: {row['ulp']:.3g}, bound {allowed:g}")
+    path.write_text(_as_json(result), encoding="utf-8")
+    print(f"{len(inexact)} worst inputs evaluated exactly, {off} off; {broken} bounds broken")
+    return 1 if off or broken else 0
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ have to move forward. Every length has about as many elements. Needs torch and t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dsl.bench import clock  # noqa: E402
+from dsl.bench.run import as_json, kept  # noqa: E402
 
 LENGTHS = (128, 256, 1024, 4096, 16384, 32768, 131072, 1048576)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -87,7 +88,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     where = clock.device(options.device)
     package = __import__(options.package)
-    found, wrong = [], 0
+    found: dict[str, Any] = {
+        "command": f"python benchmarks/rows.py {kept(arguments)}",
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        "torch": torch.__version__,
+        "elements": options.elements,
+        "rows": [],
+    }
+    wrong = 0
     for dtype_name, dtype in DTYPES.items():
         for length in map(int, options.lengths.split(",")):
             x = torch.randn(max(1, options.elements // length), length, device=where, dtype=dtype)
@@ -103,16 +111,14 @@ def main(arguments: Sequence[str]) -> int:
                 wrong += not error < (1e-5 if dtype is torch.float32 else 1e-2)
                 times = {each: measured(function, x, where) for each, function in rivals.items()}
                 row = {"name": name, "dtype": dtype_name, "length": length, "rows": x.shape[0]}
-                found.append({**row, "copy": copy, "error": error, "milliseconds": times})
+                found["rows"].append({**row, "copy": copy, "error": error, "milliseconds": times})
+                if options.json:  # after every row: the compiler takes long, and what is done is kept
+                    options.json.write_text(as_json(found), encoding="utf-8")
                 shown = "  ".join(f"{each} {t['forward']:.4f} {t['both']:.4f}" for each, t in times.items())
                 print(
                     f"{dtype_name:9}{length:8} {name:12} copy {copy:.4f}  {shown}  error {error:.1e}",
                     flush=True,
                 )
-    if options.json:
-        device = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
-        text = {"device": device, "torch": torch.__version__, "elements": options.elements, "rows": found}
-        options.json.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
     return int(wrong > 0)
 
 

@@ -23,7 +23,7 @@ from dsl.pipeline import derive
 from dsl.project import read_project
 from tests.conformance.__main__ import main, shown
 from tests.conformance.subject import load
-from tests.conformance.table import checks, run
+from tests.conformance.table import checks, run, together
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECS = ROOT / "specs"
@@ -134,3 +134,38 @@ def test_two_processes(acts: ModuleType) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.count(f"{len(load(acts, 'cpu'))} activations, 0 wrong") == 10, done.stdout
+
+
+def test_the_table_s_command_in_several_processes(
+    acts: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(Path(str(acts.__file__)).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), folder]))
+    monkeypatch.chdir(ROOT)
+    command = ["--package", acts.__name__, "--only", "mish,relu,silu", "--checks", "func.grad,jvp"]
+    assert main([*command, "--jobs", "2"]) == 0
+    assert "3 activations by 2 checks, 0 wrong" in capsys.readouterr().out
+
+
+def test_what_fails_together_is_told_alone(acts: ModuleType) -> None:
+    """Of a whole that fails, halves are tried until one activation fails alone."""
+    subjects = load(acts, "cpu")[:8]
+    tried: list[int] = []
+
+    def check(some: Any) -> dict[str, str | None]:
+        tried.append(len(some))
+        if any(s is subjects[5] for s in some):
+            raise ValueError("no")
+        return dict.fromkeys(s.name for s in some)
+
+    found = together(check)(subjects)
+    assert tried == [8, 4, 4, 2, 2, 1, 1]
+    assert [name for name, text in found.items() if text] == [subjects[5].name]
+    assert str(found[subjects[5].name]).startswith("ValueError: no (")
+
+    def crowded(some: Any) -> dict[str, str | None]:
+        if len(some) > 4:
+            raise ValueError("many")
+        return dict.fromkeys(s.name for s in some)
+
+    assert all("with 7 others" in str(text) for text in together(crowded)(subjects).values())

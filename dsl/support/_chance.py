@@ -34,6 +34,7 @@ from ._runtime import (
     _is_plain,
     _laid_out_as,
     _no_third_derivative,
+    _rounded,
     _unsupported,
     _widened,
 )
@@ -532,7 +533,7 @@ def _traced_function(name: str, formula: Formula, grad_formula: Formula, draws: 
             ctx.parameters = parameters
             wide = _widened(x)
             result = formula(wide, *draw(draws, seed, wide), *parameters)
-            return result.clone() if result is x else result.to(x.dtype)
+            return _rounded(x, result)
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

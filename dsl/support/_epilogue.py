@@ -738,7 +738,7 @@ class _OverGroups(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, residual, shift, mean, rstd = ctx.saved_tensors
         settings = ctx.settings
-        if torch.is_grad_enabled() or _transforms_active():
+        if torch.is_grad_enabled() or not _is_plain(grads[0]):
             wanted = (x, weight, bias, residual, shift)
             found = _by_autograd(ctx, wanted, grads[0], partial(_again, ctx=ctx))
             return (*found, None, None, None)
@@ -879,7 +879,7 @@ class _OverRows(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, residual = ctx.saved_tensors
         settings = ctx.settings
-        if torch.is_grad_enabled() or _transforms_active():
+        if torch.is_grad_enabled() or not _is_plain(grads[0]):
 
             def norm(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
                 if settings.shape:

@@ -18,12 +18,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from torch._C import _are_functorch_transforms_active as _transforms_active
+from torch._C._functorch import is_legacy_batchedtensor as _is_batched
 from torch.autograd import Function, forward_ad
 from torch.compiler import is_compiling
 
 from . import _runtime
 from ._launch import COUNTS, Launcher
-from ._runtime import _COMPUTE, _batch_first, _batched, _in_one_transform, _is_plain, _unsupported, _widened
+from ._runtime import _COMPUTE, _batch_first, _in_one_transform, _is_plain, _unsupported, _widened
 
 Formula = Callable[..., Tensor]
 
@@ -121,9 +122,9 @@ class JointOperator:
         self, grads: Tensors, inputs: Tensors, parameters: Parameters, wanted: Sequence[bool]
     ) -> list[Tensor]:
         """The sums of grads times the derivatives by the wanted inputs, without derivatives of their own."""
-        fixed = _batched() or self._meet(inputs)
-        if not fixed and all(_is_plain(x) for x in (*grads, *inputs)):
+        if all(_is_plain(x) for x in (*grads, *inputs)):
             return self.evaluate_slopes(grads, inputs, parameters, wanted)
+        fixed = self._meet(inputs) or any(_is_batched(x) for x in (*grads, *inputs))
         with torch._C._AutoDispatchBelowAutograd():
             if fixed:
                 found = self.every_slope(*grads, *inputs, *parameters)
@@ -514,7 +515,10 @@ def _as(like: Tensor, result: Tensor, inputs: Tensors, given: bool) -> Tensor:
 
 def _apart(result: Tensor, inputs: Tensors, dtype: torch.dtype) -> Tensor:
     """A formula's result in a type, in memory that is no input's."""
-    return result.clone() if any(result is x for x in inputs) else result.to(dtype)
+    if any(result is x for x in inputs):
+        return result.clone()
+    # Torch 2.11 compiles a Function to one without gradients if its result went through a `to` without need.
+    return result if result.dtype is dtype else result.to(dtype)
 
 
 def _sum_of(terms: Iterable[Tensor]) -> Tensor:

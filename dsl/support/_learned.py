@@ -22,6 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 from torch._C import _are_functorch_transforms_active as _transforms_active
+from torch._C._functorch import is_legacy_batchedtensor as _is_batched
 from torch.autograd import Function, forward_ad
 from torch.compiler import is_compiling
 from triton.runtime import JITFunction
@@ -354,6 +355,8 @@ class LearnedOperator:
             whole = [shards.whole(next(found), x)] if wanted[0] else []
             places = [place for place, want in enumerate(wanted[1:]) if want]
             return whole + [shards.sums(next(found), place, learned[place]) for place in places]
+        if any(_is_batched(each) for each in (grad, x, *learned)):  # PyTorch has no batches of lists
+            return self.differentiable_slopes(grad, x, learned, numbers, dim, wanted)
         with torch._C._AutoDispatchBelowAutograd():
             result: list[Tensor] = self.slopes(grad, x, *learned, *numbers, dim, list(wanted))
             return result

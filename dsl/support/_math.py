@@ -14,6 +14,7 @@ import math
 import torch
 import triton
 import triton.language as tl
+from torch._C import _are_functorch_transforms_active as _transforms_active
 
 LOG2E = tl.constexpr(1.4426950408889634)
 HALF_LOG2E = tl.constexpr(0.7213475204444817)
@@ -992,16 +993,27 @@ def product_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def product_error_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a b minus its rounded value, exactly, by Dekker's product with halves cut by bit masks.
+    """a b minus its rounded value, exactly, by Dekker's product of halves.
 
     Where a b overflows the result is of no use, and may be infinite or NaN.
     """
-    integer, bits = (torch.int64, 27) if a.dtype == torch.float64 else (torch.int32, 12)
-    a_hi = ((a.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(a.dtype)
-    b_hi = ((b.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(b.dtype)
+    a_hi, b_hi = _upper_half(a), _upper_half(b)
     a_lo, b_lo = a - a_hi, b - b_hi
     p = product_torch(a, b)
     return ((a_hi * b_hi - p + a_hi * b_lo) + a_lo * b_hi) + a_lo * b_lo
+
+
+def _upper_half(a: torch.Tensor) -> torch.Tensor:
+    """A number rounded to half of its bits: by a mask, or under transforms by arithmetic (Veltkamp)."""
+    integer, bits = (torch.int64, 27) if a.dtype == torch.float64 else (torch.int32, 12)
+    if not _transforms_active():
+        return ((a.view(integer) + (1 << (bits - 1))) & -(1 << bits)).view(a.dtype)
+    # The vmap of torch 2.11 has no views in another type.
+    largest, shrink = torch.finfo(a.dtype).max, 2.0 ** -(bits + 2)
+    scale = torch.where(torch.abs(a) > largest * shrink, a.new_full((), shrink), 1.0)
+    held = a * scale
+    whole = torch.clamp(held * (2.0**bits + 1.0), -largest, largest)  # not to be fused, as in `product_torch`
+    return (whole - (whole - held)) / scale
 
 
 def fit_torch(z: torch.Tensor, table_32: tuple[float, ...], table_64: tuple[float, ...]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from torch.compiler import is_compiling
 from . import _launch
 from ._joint import JointOperator, Parameters, Tensors, _model, _narrowest, slopes_of
 from ._launch import COUNTS, Launcher
-from ._runtime import _batched, _is_plain
+from ._runtime import _is_plain
 
 
 @triton.jit
@@ -155,7 +155,7 @@ class Packing:
         inputs = split(tensors[0], self.packed, operator.inputs, dim) if whole else tensors
         outer = split(grads[0], self.concat, len(operator.outputs), dim) if self.concat else grads
         every = (True,) * operator.inputs if whole else wanted
-        if torch.is_grad_enabled() or _batched() or not all(_is_plain(x) for x in (*grads, *tensors)):
+        if torch.is_grad_enabled() or not all(_is_plain(x) for x in (*grads, *tensors)):
             found = iter(slopes_of(operator, parameters, every, *outer, *inputs))
             if whole:
                 return (join(tuple(found), self.packed, dim),)

@@ -32,13 +32,15 @@ INF = tl.constexpr(float("inf"))
 _AUTOCAST = ("cuda", "xpu")
 """Where autocast takes softmax and its like in float32; on a CPU PyTorch leaves them in 16 bits."""
 
-LARGEST = 16384
+LARGEST = 32768
 """Elements of a row that a program holds on chip, computed in float32; in float64 half as many."""
 _TILE = 4096
-"""Elements of a program that holds several rows, or of one step along a row that does not fit."""
+"""Elements of a program that holds several rows."""
+_STEP = 2048
+"""Elements of one step along a row that does not fit; three are on their way at a time."""
 _LANES = 32
 """Rows that a program takes side by side where neighbours in memory belong to different rows."""
-_BUSY = 4
+_BUSY = 8
 """Programs for each processor of a device, where there are rows enough to split."""
 
 
@@ -195,6 +197,8 @@ class RowOperator:
         """The gradients by the wanted inputs, without a derivative of their own."""
         if all(_is_plain(x) for x in (grad, *inputs)):
             return self._slopes(grad, *inputs, *rest, wanted)
+        if any(_is_batched(x) for x in (grad, *inputs)):  # PyTorch has no batches of lists
+            return self.differentiable_slopes(grad, inputs, rest, wanted)
         with torch._C._AutoDispatchBelowAutograd():
             result: list[Tensor] = self.slopes(grad, *inputs, *rest, list(wanted))
             return result
@@ -445,7 +449,7 @@ def shape_of(walk: Walk, largest: int) -> Shape:
     lanes = min(_LANES, triton.next_power_of_2(walk.inner)) if across else 1
     split = block * lanes > largest
     if split:
-        block = _TILE // lanes
+        block = _STEP // lanes
     fewest = triton.next_power_of_2(walk.rows)
     rows = lanes if split else max(lanes, min(_TILE // block, fewest))
     return Shape(rows, block, max(1, min(16, rows * block // 512)), split)
@@ -524,7 +528,7 @@ class _Value(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[2:]
         operator = ctx.operator
-        goes_on = torch.is_grad_enabled() or _transforms_active() or _is_batched(grads[0])
+        goes_on = torch.is_grad_enabled() or _transforms_active()
         slopes = operator.differentiable_slopes if goes_on else operator.compute_slopes
         found = iter(slopes(grads[0], ctx.saved_tensors, ctx.rest, wanted))
         return None, None, *(next(found) if want else None for want in wanted)

@@ -156,7 +156,7 @@ class Operator:
 
     def compute_slope(self, grad: Tensor, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """grad * f'(x) without a derivative."""
-        if _is_plain(x) and _is_plain(grad) and not _batched():
+        if _is_plain(x) and _is_plain(grad):
             return self._slope(grad, x, *parameters)
         self._meet(x)
         with torch._C._AutoDispatchBelowAutograd():
@@ -260,7 +260,8 @@ class Operator:
         if x.dtype not in _COMPUTE or x.layout is not torch.strided:
             raise _unsupported(self.name, x)
         if not self._has_kernel(x):
-            return _rounded(x, _widened(grad) * self._grad_formula(_widened(x), *parameters))
+            dx = _rounded(x, _widened(grad) * self._grad_formula(_widened(x), *parameters))
+            return dx if dx.stride() == x.stride() else _laid_out_as(torch.empty_like(x), dx)
         dx = torch.empty_like(x)
         self._launch_grad((_laid_out_as(dx, grad), _laid_out_as(dx, x), dx), parameters)
         return dx
@@ -309,24 +310,23 @@ def overwrite(function: Callable[..., Tensor], x: Tensor, *parameters: float) ->
 
 
 def _is_plain(x: Tensor) -> bool:
-    """Whether a tensor is plain memory and no mode, trace or transform watches what is done with it."""
-    return (
-        (type(x) is Tensor or type(x) is Parameter)
-        and _len_torch_dispatch_stack() == 0
-        and not _transforms_active()
-        and _get_tracing_state() is None
-        and not x.is_neg()
-    )
+    """Whether a tensor is plain memory and no mode, trace or transform watches what is done with it.
 
-
-def _batched() -> bool:
-    """Whether gradients are batched by `torch.autograd.grad(..., is_grads_batched=True)`.
-
-    Such a tensor has no memory of its own, and nothing else tells it from a plain one.
+    It has no address if it is a batch of gradients, which `torch.autograd.grad(..., is_grads_batched=True)`
+    makes, and 0 for one if it is zeros that are not stored. The tensor has to be asked: the backward pass of
+    a GPU runs in another thread, which does not know what surrounds the call.
     """
-    depth: int = torch._C._vmapmode_increment_nesting()
-    torch._C._vmapmode_decrement_nesting()
-    return depth > 1
+    try:
+        return (
+            (type(x) is Tensor or type(x) is Parameter)
+            and _len_torch_dispatch_stack() == 0
+            and not _transforms_active()
+            and _get_tracing_state() is None
+            and not x.is_neg()
+            and (x.data_ptr() != 0 or x.numel() == 0)
+        )
+    except RuntimeError:
+        return False
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -366,7 +366,7 @@ class _Value(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        if _transforms_active():  # torch.autograd.grad(..., is_grads_batched=True)
+        if _transforms_active():  # torch.vmap around torch.autograd.grad
             dx = _TransformedSlope.apply(grads[0], x, ctx.operator, ctx.parameters)
         elif torch.is_grad_enabled():
             dx = _Slope.apply(grads[0], x, ctx.operator, ctx.parameters)

@@ -273,7 +273,7 @@ def _pass_kernel(name: str, function: RowFunction, names: _Names) -> str:
 def _along(names: _Names, work: Sequence[str]) -> list[str]:
     """A loop over this program's part of its rows."""
     return [
-        "for start in range(first, last, block):",
+        "for start in tl.range(first, last, block, num_stages=3):",
         "    column = start + tl.arange(0, block)[None, :]",
         "    held = (row < count) & (column < last)",
         *(f"    {line}" for line in (*_loaded(names), *work)),

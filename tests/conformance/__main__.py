@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.conformance.subject import load
-from tests.conformance.table import checks, run
+from tests.conformance.table import Found, checks, run
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--checks", default="", metavar="TEXT,...", help="checks whose names hold one of these"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="so many processes share the activations")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="what was found, anew after every check")
     chosen = parser.parse_args(arguments)
     wanted = [text for text in chosen.checks.split(",") if text]
     table = {
@@ -33,15 +39,49 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(str(error))
     if not table or not subjects:
         parser.error("nothing to check")
-    found = {}
-    for name, check in table.items():
-        began = time.monotonic()
-        print(f"{name}: ", end="", file=sys.stderr, flush=True)  # by name, should a check take all down
-        found[name] = run(check, subjects)
-        wrong = sum(text is not None for text in found[name].values())
-        print(f"{wrong} wrong, {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
-    print(shown([s.name for s in subjects], found))
+    names = [s.name for s in subjects]
+    found: dict[str, Found] = {}
+    if chosen.jobs > 1:
+        found = _shared(chosen, list(table), names)
+    else:
+        for name, check in table.items():
+            began = time.monotonic()
+            begun = f"{names[0]} to {names[-1]}, {name}: " if chosen.json else f"{name}: "
+            if not chosen.json:  # where several processes print, whole lines alone
+                print(begun, end="", file=sys.stderr, flush=True)  # by name, should a check take all down
+                begun = ""
+            found[name] = run(check, subjects)
+            wrong = [f"\n  {who}: {text}" for who, text in found[name].items() if text]
+            told = f"{begun}{len(wrong)} wrong, {time.monotonic() - began:.1f} s" + "".join(wrong[:SHOWN])
+            print(told, file=sys.stderr, flush=True)
+            if chosen.json:
+                chosen.json.write_text(json.dumps(found), encoding="utf-8")
+    print(shown(names, found))
     return any(text for row in found.values() for text in row.values())
+
+
+SHOWN = 5
+"""So many of what is wrong in a check are told at once, and all of it in the end."""
+
+
+def _shared(chosen: argparse.Namespace, table: Sequence[str], names: Sequence[str]) -> dict[str, Found]:
+    """What several processes find, each with a share of the activations."""
+    found: dict[str, Found] = {check: {} for check in table}
+    with tempfile.TemporaryDirectory() as folder:
+        processes = []
+        for number in range(min(chosen.jobs, len(names))):
+            share, told = names[number :: chosen.jobs], Path(folder) / f"{number}.json"
+            command = [sys.executable, "-m", "tests.conformance", "--package", chosen.package]
+            command += ["--device", chosen.device, "--checks", chosen.checks]
+            command += ["--only", ",".join(share), "--json", str(told)]
+            processes.append((subprocess.Popen(command, stdout=subprocess.DEVNULL), share, told))
+        for process, share, told in processes:
+            code = process.wait()
+            rows = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
+            ended = f"the process ended before that, with {code}"
+            for check in table:
+                found[check] |= rows.get(check) or dict.fromkeys(share, ended)
+    return found
 
 
 def shown(names: Sequence[str], found: dict[str, dict[str, str | None]]) -> str:

@@ -1,6 +1,6 @@
 """torch.compile, torch.export and AOTInductor: one compilation holds every activation, for the time it takes.
 
-In: the activations. Out: by name, what is wrong. A compilation that fails fails for all of them.
+In: the activations. Out: by name, what is wrong. A compilation that fails as a whole raises.
 """
 
 from __future__ import annotations
@@ -73,17 +73,6 @@ def _compiled(subjects: Sequence[Subject], backend: Any = "inductor") -> Found:
     found = _merged(subjects, rounds)
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert graphs == 1, f"{graphs} graphs for {len(SIZES)} sizes"
-    return found
-
-
-BATCH = 24
-"""Activations in one compilation with gradients: Dynamo fails on some fifty Functions in one graph."""
-
-
-def fused(subjects: Sequence[Subject]) -> Found:
-    found: Found = {}
-    for start in range(0, len(subjects), BATCH):
-        found |= _compiled(subjects[start : start + BATCH])
     return found
 
 
@@ -185,10 +174,13 @@ def ahead_of_time(subjects: Sequence[Subject]) -> Found:
 
 
 CHECKS = {
-    "compile: fuse": fused,
+    "compile: fuse": _compiled,
     "compile: kernel": kernels,
     "compile: torch.func": compiled_gradients,
     "export": exported,
 }
+BATCHES = {"compile: fuse": 24}
+"""Activations in one compilation with gradients: Dynamo fails on some fifty Functions in one graph."""
+
 ON_A_CPU = {"AOTInductor": ahead_of_time}
 """For a GPU it needs CUDA's own compiler and headers, which a machine that runs kernels need not have."""

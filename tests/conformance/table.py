@@ -5,6 +5,7 @@ In: the activations. Out: for every check and activation, what is wrong or None.
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -40,14 +41,46 @@ def each(check: Callable[[Subject], None]) -> Check:
     return run
 
 
-def _together(check: Check) -> Check:
-    """A check of all activations at once, whose failure is everyone's."""
+def together(check: Check) -> Check:
+    """A check of several activations at once.
+
+    Where it fails as a whole, halves of them are tried until one fails alone; the others that failed with it
+    are told so.
+    """
+
+    def tried(subjects: Sequence[Subject]) -> tuple[Found, bool]:
+        try:
+            return check(subjects), False
+        except Exception as error:
+            others = f", with {len(subjects) - 1} others" if len(subjects) > 1 else ""
+            return {subject.name: _told(error) + others for subject in subjects}, True
+
+    def narrowed(subjects: Sequence[Subject], found: Found) -> Found:
+        middle = len(subjects) // 2
+        halves = [(half, *tried(half)) for half in (subjects[:middle], subjects[middle:]) if middle]
+        worst = next((half for half, _, failed in halves if failed), None)
+        if worst is None:
+            return found
+        result: Found = {}
+        for half, told, _ in halves:
+            result |= narrowed(half, told) if half is worst else told
+        return result
 
     def run(subjects: Sequence[Subject]) -> Found:
-        try:
-            return check(subjects)
-        except Exception as error:
-            return {subject.name: _told(error) for subject in subjects}
+        found, failed = tried(subjects)
+        return narrowed(subjects, found) if failed else found
+
+    return run
+
+
+def _in_batches(check: Check, size: int) -> Check:
+    """A check of no more than so many activations at once."""
+
+    def run(subjects: Sequence[Subject]) -> Found:
+        found: Found = {}
+        for start in range(0, len(subjects), size):
+            found |= check(subjects[start : start + size])
+        return found
 
     return run
 
@@ -60,7 +93,11 @@ def checks(device: str) -> Mapping[str, Check]:
         single |= devices.CHECKS
     table = {name: each(check) for name, check in single.items()}
     whole = compilers.CHECKS if cuda else compilers.CHECKS | compilers.ON_A_CPU
-    return table | {name: _together(check) for name, check in whole.items()}
+    batches = {
+        name: _in_batches(together(check), compilers.BATCHES.get(name, sys.maxsize))
+        for name, check in whole.items()
+    }
+    return table | batches
 
 
 def run(check: Check, subjects: Sequence[Subject]) -> Found:

@@ -75,15 +75,14 @@ def layouts(s: Subject) -> None:
 
 
 def gradient_layouts(s: Subject) -> None:
-    """Gradients of any layout, for inputs of any layout; the result is laid out as PyTorch lays it out."""
+    """Gradients of any layout, for inputs of any layout; the result is laid out as the value is."""
     for label, make in LAYOUTS.items():
         for upstream, make_gradient in GRADIENTS.items():
             x = make(s).detach().requires_grad_()
             gradient = make_gradient(x)
             (dx,) = torch.autograd.grad(s(x), x, gradient)
-            (like,) = torch.autograd.grad(functional.mish(x), x, gradient)
             place = f"{label} input, {upstream} gradient"
-            assert _strides(dx) == _strides(like), (place, dx.stride(), like.stride())
+            assert _strides(dx) == _strides(torch.empty_like(x)), (place, dx.stride(), x.stride())
             assert_close(dx, gradient * s.derivative(x), msg=place)
 
 
