@@ -13,6 +13,7 @@ from typing import Literal
 
 from dsl.expr import Expr, Symbol, substitute
 from dsl.forms import has_own_derivative, is_random, is_symmetric
+from dsl.ops import has_cast
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ class Activation:
     def random(self) -> bool:
         """Whether numbers are drawn in training."""
         return any(map(is_random, self.wholes))
+
+    @property
+    def casts(self) -> bool:
+        """Whether something is rounded to the tensors' type in the middle."""
+        return has_cast(*self.wholes)
 
     @property
     def variables(self) -> tuple[str, ...]:

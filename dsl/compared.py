@@ -62,7 +62,7 @@ def _way(activation: Activation) -> Way:
 def _alone(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
     """A row for each maker and each setting, of one input."""
     from dsl import interpret
-    from dsl.certify import truth
+    from dsl.certify import joint, truth
     from dsl.pipeline import derive
 
     root = activation.body if kind == "value" else derive(activation)[1]
@@ -74,6 +74,9 @@ def _alone(activation: Activation, kind: str, dtype: str, samples: int) -> Itera
         }
         count = samples // OTHER_SETTINGS if number else samples
         known = truth(root, activation.input, dtype, setting, count, every=not number)
+        if activation.casts:  # which counts as an input beside the first
+            known = joint.in_terms(known, joint.Sweep(activation.input, {}), root, setting)
+            makers = {by: joint.finite(function, known) for by, function in makers.items()}
         shown = certificates.show_parameters(setting) if number else ""
         yield from _against(activation, kind, dtype, known, makers, shown)
 
@@ -100,7 +103,7 @@ def _jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
         known = joint.in_terms(
             truth(root, sweep.name, dtype, {**exact, **sweep.others}, samples), sweep, root, exact
         )
-        if not sweep.first or joint.is_flat(known):
+        if not sweep.first or joint.is_flat(known) or activation.casts:
             makers = {by: joint.finite(function, known) for by, function in makers.items()}
         for row in _against(activation, kind, dtype, known, makers, ""):
             failed = (

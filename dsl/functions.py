@@ -11,7 +11,7 @@ from typing import Literal
 
 from dsl.ops import FUNCTIONS, OPS, ROW_FUNCTIONS
 
-Kind = Literal["value", "row", "mark", "series", "later"]
+Kind = Literal["value", "row", "mark", "series"]
 
 _OPERANDS = "xyzuvw"
 
@@ -21,7 +21,7 @@ class Function:
     """A function of the language: how it is called, and what it means.
 
     A `value` is of numbers, a `row` reduces one, a `mark` says how something is differentiated or drawn, a
-    `series` is a sum or product over an index; `later` has its place in the language and is not compiled.
+    `series` is a sum or product over an index.
     """
 
     name: str
@@ -59,7 +59,6 @@ _OWN = (
     ),
     Function("sum", "series", "sum(k in a..b: u)", "the sum of u for k from a to b, both included", 2),
     Function("prod", "series", "prod(k in a..b: u)", "the product of u for k from a to b, both included", 2),
-    Function("cast", "later", "cast(x)", "x rounded to the type of the tensors; not yet supported", 1),
 )
 
 CALLABLE: dict[str, Function] = {
@@ -76,7 +75,7 @@ CALLABLE: dict[str, Function] = {
 def named(*kinds: Kind) -> tuple[str, ...]:
     """The names of the functions of some kinds.
 
-    >>> named("series", "later")
-    ('sum', 'prod', 'cast')
+    >>> named("series")
+    ('sum', 'prod')
     """
     return tuple(name for name, row in CALLABLE.items() if row.kind in kinds)

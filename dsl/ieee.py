@@ -210,6 +210,7 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "pi": lambda: math.pi,
     "e": lambda: math.e,
     "precise": lambda condition: condition,
+    "cast": lambda x: x,
     "true": lambda: True,
     "false": lambda: False,
 }

@@ -64,10 +64,9 @@ def formula(
     module = importlib.import_module(f"{_packages[0].__name__}.{name}")
     compute = getattr(module._operator, PLACES[kind])
     target = getattr(torch, dtype)
-    wide = torch.float64 if dtype == "float64" else torch.float32
 
     def run(points: NDArray[Any]) -> NDArray[np.float64]:
-        x = torch.from_numpy(points.astype(np.float64)).to(wide)
+        x = module._operator._widened(torch.from_numpy(points.astype(np.float64)).to(target))
         result: NDArray[np.float64] = compute(x, *parameters.values()).to(target).double().numpy()
         return result
 
@@ -92,7 +91,6 @@ def joint(
     operator = importlib.import_module(f"{_packages[0].__name__}.{name}")._operator
     output, slope = place
     target = getattr(torch, dtype)
-    wide = torch.float64 if dtype == "float64" else torch.float32
     given = tuple(parameters.values())
 
     def run(points: NDArray[Any]) -> NDArray[np.float64]:
@@ -101,7 +99,7 @@ def joint(
         if by == "formula":
             formulas = operator.outputs[output]
             compute = formulas.value if slope is None else formulas.slopes[slope]
-            y = compute(*(each.to(wide) for each in columns), *given).to(target)
+            y = compute(*(operator._widened(each.to(target)) for each in columns), *given).to(target)
         else:
             inputs = tuple(each.to(target) for each in columns)
             results = operator.evaluate(inputs, given)

@@ -186,7 +186,7 @@ LESSONS: dict[str, Lesson] = {
     ),
     "E0190": Lesson(
         "The language has this, and this version does not compile it: learnable parameters of several "
-        "inputs, roundings in the middle.",
+        "inputs, roundings in the middle beside them.",
         "gate(x, y; learn beta = 1.0) = y * sigmoid(beta * x)",
         "gate(x, y; beta = 1.0) = y * sigmoid(beta * x)",
     ),

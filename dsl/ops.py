@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dsl.expr import HALF, ONE, PI, TWO, ZERO, Apply, Expr, Number, call
+from dsl.expr import HALF, ONE, PI, TWO, ZERO, Apply, Expr, Number, call, is_op, postorder
 
 Partials = Callable[..., tuple[Expr, ...]]
 
@@ -122,6 +122,13 @@ _CORE_FUNCTIONS = (
     Op("erf", "r:r", "error function", lambda x: x.erf(), lambda x: (2 / sqrt(PI) * exp(-(x**2)),)),
     Op("abs", "r:r", "absolute value", lambda x: abs(x), lambda x: (call("sign", x),)),
     Op("sign", "r:r", "-1, 0 or 1, as x is", None, _piecewise_constant),
+    Op(
+        "cast",
+        "r:r",
+        "x rounded to the type of the tensors; its derivative is 1",
+        lambda x: x,
+        lambda x: (ONE,),
+    ),
     Op("floor", "r:r", "greatest integer not above x", None, _piecewise_constant),
     Op("ceil", "r:r", "least integer not below x", None, _piecewise_constant),
     Op("round", "r:r", "nearest integer, ties to even", None, _piecewise_constant),
@@ -230,6 +237,7 @@ _MACHINE_OPERATIONS = (
     Op("precise", "b:b", "the condition, where more than 16 bits are wanted", spec=False),
     Op("leading", "r:r", "a constant's first 24 bits", lambda a: a, spec=False),
     Op("trailing", "r:r", "a constant beyond its first 24 bits", lambda a: a * 0, spec=False),
+    Op("nearest", "rrr:r", "the number of a format, by its place in `dsl.ulp`, that is nearest", spec=False),
 )
 
 # Over the elements of a row. `dsl.rows` derives and compiles them; nothing else meets one.
@@ -275,6 +283,16 @@ ROW_FUNCTIONS: tuple[str, ...] = REDUCTIONS[:-1]
 
 CONSTANTS: tuple[str, ...] = ("pi", "e", "inf")
 """The names that a spec may use as numbers."""
+
+
+def has_cast(*roots: Expr) -> bool:
+    """Whether expressions round in the middle.
+
+    >>> from dsl.expr import Symbol
+    >>> has_cast(1 + call("cast", Symbol("x")))
+    True
+    """
+    return any(is_op(node, "cast") for node in postorder(*roots))
 
 
 def _arb() -> Any:

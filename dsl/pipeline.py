@@ -19,13 +19,14 @@ from dsl.derive import derivative
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, postorder, substitute, symbols
 from dsl.forms import evaluated, plain, trained
 from dsl.memory import Found, recalled
-from dsl.ops import where
+from dsl.ops import has_cast, where
 from dsl.program import Function, JointProgram, Output, Program, RowProgram, Training
 from dsl.rewrite.carry import carry_roundings
+from dsl.rewrite.cast import around_casts
 from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
-from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_zero
+from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_signs, settle_zero
 from dsl.rewrite.parameters import stable_in
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.quantities import ways
@@ -85,7 +86,12 @@ def compile_activation(activation: Activation) -> Stages:
     value, gradient, curvature = simplify_all(derived)
     simplified = (value, gradient, curvature)
     treat, fired = _treatment(freedom_of(activation))
-    guarded = [_guarded(activation, treat(exact, activation.input)) for exact in simplified]
+    x = activation.input
+    stable = [_around(exact, (x,), treat) for exact in simplified]
+    stable[:2] = [
+        settle_signs(root, exact, x) for root, exact in zip(stable[:2], simplified[:2], strict=True)
+    ]
+    guarded = [_guarded(activation, root) for root in stable]
     stabilised = (guarded[0], guarded[1], guarded[2])
     parameters = tuple(parameter.name for parameter in activation.parameters)
     functions = [
@@ -113,7 +119,7 @@ def compile_training(activation: Activation) -> tuple[Training, dict[str, None]]
     treat, fired = _treatment(freedom_of(activation))
     functions = []
     for label, exact in zip(activation.labels, simplify_all(_derive(chance.root, x)), strict=True):
-        root = substitute(_guarded(activation, treat(exact, x)), chance.values)
+        root = substitute(_guarded(activation, _around(exact, (x,), treat)), chance.values)
         functions.append(schedule(f"training_{label}", root, x, parameters, activation.names, draws))
     return Training(functions[0], functions[1], functions[2], chance.draws), fired
 
@@ -126,7 +132,7 @@ def compile_joint(activation: Activation) -> JointStages:
     treat, fired = _treatment(freedom_of(activation))
 
     def stable(exact: Expr) -> Expr:
-        return simplify(separate(exact, activation.inputs, treat))
+        return _around(exact, activation.inputs, treat)
 
     return _compile_variables(activation, stable, fired)
 
@@ -220,6 +226,17 @@ def _treatment(freedom: Freedom) -> tuple[Callable[[Expr, str], Expr], dict[str,
     return treat, fired
 
 
+def _around(exact: Expr, inputs: tuple[str, ...], treat: Callable[[Expr, str], Expr]) -> Expr:
+    """An expression of inputs as `treat` makes it, between casts, of which each counts as an input."""
+    if len(inputs) == 1 and not has_cast(exact):
+        return treat(exact, inputs[0])
+
+    def stable(part: Expr, casts: tuple[str, ...]) -> Expr:
+        return simplify(separate(part, (*inputs, *casts), treat))
+
+    return around_casts(exact, stable)
+
+
 def _best(exact: Expr, input: str, freedom: Freedom, fired: dict[str, None]) -> Expr:
     """An expression of one input and parameters, stable; `fired` then holds the rules that were used."""
     found = recalled(
@@ -264,7 +281,7 @@ def derive_joint(activation: Activation) -> tuple[Expr, ...]:
     for output in activation.wholes:
         body = lower(evaluated(output))
         if len(activation.inputs) == 1:
-            body = regroup(body, activation.input)
+            body = _regrouped(body, activation.input)
         first = [simplify(derivative(body, name)) for name in activation.variables]
         second = (derivative(first[a], activation.variables[b]) for a, b in activation.pairs)
         derived += map(plain, (body, *first, *second))
@@ -277,9 +294,13 @@ def derive(activation: Activation) -> Triple:
 
 
 def _derive(form: Expr, input: str) -> Triple:
-    body = regroup(lower(form), input)
+    body = _regrouped(lower(form), input)
     first = simplify(derivative(body, input))
     return plain(body), plain(first), plain(derivative(first, input))
+
+
+def _regrouped(body: Expr, input: str) -> Expr:
+    return around_casts(body, lambda part, _: regroup(part, input))
 
 
 def freedom_of(activation: Activation) -> Freedom:

@@ -19,7 +19,7 @@ from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, substitute, 
 from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
 from dsl.learned import numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
-from dsl.ops import REDUCTIONS
+from dsl.ops import REDUCTIONS, has_cast
 from dsl.packing import layouts, output_terms
 from dsl.parse import parse
 from dsl.show import show_expr, show_number, show_term
@@ -193,6 +193,7 @@ def _resolve_one(
         marked = any(form is not None and is_marked(form) for form in forms)
         parameters = tuple(parameter for parameter in parameters if parameter.name != DIMENSION)
         _refuse_beside_rows(definition, learned, marked, scope)
+    _check_casts(definition, forms, [*domain, *requires, *scope.domains], bool(reduced), scope)
     references = tuple(_reference(clause, scope) for clause in definition.clause("reference"))
     class_name = _class_name(definition, scope)
     if scope.errors or None in forms:
@@ -304,6 +305,29 @@ def _check_chance(definition: Definition, scope: Scope) -> None:
         if name.text in _FOR_CHANCE:
             message = f"'{name.text}' is an argument of every function that draws numbers"
             scope.note("E0107", message, name.span, f"write '{name.text}_'")
+
+
+def _check_casts(
+    definition: Definition,
+    forms: Sequence[Expr | None],
+    conditions: Sequence[Expr | None],
+    reduces: bool,
+    scope: Scope,
+) -> None:
+    """Where nothing can be rounded in the middle yet."""
+    if has_cast(*filter(None, conditions)):
+        message = "'cast' in a 'domain' or a 'require' is not yet supported"
+        scope.note("E0190", message, definition.name.span)
+    if not has_cast(*filter(None, forms)):
+        return
+    beside = {
+        "row reductions": reduces,
+        "learnable parameters": any(parameter.learned for parameter in definition.parameters),
+        "random draws": any(form is not None and is_random(form) for form in forms),
+    }
+    for what, there in beside.items():
+        if there:
+            scope.note("E0190", f"'cast' beside {what} is not yet supported", definition.name.span)
 
 
 _FOR_CHANCE = ("training", "generator")

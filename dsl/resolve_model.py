@@ -88,7 +88,7 @@ class _Reader:
         defaults = self.signature()
         stages = _numbered(list(filter(None, map(self.stage, self.syntax.stages))))
         first = self.syntax.stages[0]
-        if LAYERS.get(first.text) is LAYERS["residual"]:
+        if first.text == "residual":
             message = "a residual as the first stage would add the model's input to itself"
             self.note("E0103", message, first, "put it behind the stages whose result the input is added to")
         arguments = tuple(
@@ -152,6 +152,7 @@ class _Reader:
             ("learnable parameters", bool(activation.learned)),
             ("reductions over rows", activation.dim is not None),
             ("random draws", activation.random),
+            ("roundings in the middle", activation.casts),
         ):
             if there:
                 message = f"'{term.text}' has {what}, which are not yet supported in models"

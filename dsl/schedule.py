@@ -112,7 +112,7 @@ def _constants(root: Expr, namer: _Namer) -> dict[Expr, Constant]:
     fixed: dict[Expr, bool] = {}
     for node in postorder(root):
         real = isinstance(node, Number) or (isinstance(node, Apply) and OPS[node.op].result == "r")
-        real = real and not is_op(node, "table", "inf")
+        real = real and not is_op(node, "table", "inf", "cast")
         fixed[node] = real and all(fixed[arg] for arg in node.args)
     tables = [node for node in fixed if is_op(node, "table")]
     wanted: dict[Expr, None] = {}
@@ -214,6 +214,7 @@ _NAMES = {
     "product_error": "err",
     "sum_error": "err",
     "fit": "near",
+    "cast": "rounded",
     "rowsum": "total",
     "rowmax": "greatest",
     "rowpeak": "peak",

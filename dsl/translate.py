@@ -21,7 +21,6 @@ from dsl.show import OPERATORS
 from dsl.syntax import Source, Term
 
 MARKS = named("mark")
-LATER = named("later")
 
 
 @dataclass
@@ -90,11 +89,6 @@ def translate(term: Term, scope: Scope) -> Expr | None:
         if not ready:
             if node.kind in INDEXED:
                 values.append(INDEXED[node.kind](node, scope, translate))
-                continue
-            own = node.text in scope.callees or node.text in scope.silent
-            if node.kind == "call" and node.text in LATER and not own:
-                scope.note("E0190", f"'{node.text}' is not yet supported", node.span)
-                values.append(None)
                 continue
             stack.append((node, True))
             stack.extend((operand, False) for operand in reversed(node.operands))

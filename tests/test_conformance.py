@@ -169,3 +169,31 @@ def test_what_fails_together_is_told_alone(acts: ModuleType) -> None:
         return dict.fromkeys(s.name for s in some)
 
     assert all("with 7 others" in str(text) for text in together(crowded)(subjects).values())
+
+
+TWICE = (
+    "elu",
+    "gelu",
+    "laplace",
+    "loglog",
+    "normal_cdf",
+    "ricker",
+    "serf",
+    "snake",
+    "softplus",
+    "standardize",
+)
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_twice_in_one_graph_of_any_size(name: str, acts: ModuleType) -> None:
+    """Dynamo makes variables of numbers that it finds in a module, and loses them in the second Function."""
+    torch._dynamo.reset()
+    function = getattr(acts, name)
+    run = torch.compile(lambda x: function(function(x)), fullgraph=True, dynamic=True, backend="aot_eager")
+    for size in (24, 17):
+        x = torch.randn(size, requires_grad=True)
+        expected = function(function(x))
+        assert torch.allclose(run(x), expected)
+        (found,) = torch.autograd.grad(run(x).sum(), x)
+        assert torch.allclose(found, torch.autograd.grad(expected.sum(), x)[0])

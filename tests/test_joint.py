@@ -53,6 +53,7 @@ GATES: dict[str, Callable[..., Tensor]] = {
     "geglu": lambda x, gate: x * functional.gelu(gate),
     "geglu_tanh": lambda x, gate: x * functional.gelu(gate, approximate="tanh"),
     "swiglu": lambda gate, up: functional.silu(gate) * up,
+    "swiglu_rounded": lambda gate, up: functional.silu(gate) * up,
     "swiglu_oai": _oai,
     "swiglu_step": lambda gate, up: functional.silu(gate).clamp(max=7.0) * up.clamp(-7.0, 7.0),
     "fatrelu_and_mul": lambda gate, up: functional.threshold(gate, 0.01, 0.0) * up,

@@ -147,7 +147,7 @@ def test_the_language_reference_is_true() -> None:
     text = (Path(__file__).parent.parent / "docs/language.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```act\n(.*?)```", text, re.DOTALL)
     *read, later = blocks
-    assert len(read) == 10
+    assert len(read) == 11
     for block in read:
         assert outcome(block)[1] == 0
     definitions, errors, broken = parse_all("silu(x) = x * sigmoid(x)\n" + later)

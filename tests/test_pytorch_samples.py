@@ -37,7 +37,7 @@ OPERATORS = {(op.name, op.variant_test_name): op for op in op_db}
 MODULES = {info.module_cls: info for info in module_db}
 NO_MODULE_INFO = {"exponential", "hardsigmoid", "identity", "rrelu"}
 """What PyTorch has no ModuleInfo for."""
-FUNCTIONS = {"arcsinh", "arctan", "cosine", "normal_cdf", "square"}
+FUNCTIONS = {"absolute", "arcsinh", "arctan", "cosine", "normal_cdf", "square"}
 """What PyTorch has as functions alone."""
 
 REFUSED = {"hardtanh": {"min_val": 0, "max_val": 0}}

@@ -18,7 +18,7 @@ from dsl.certify.roots import NEIGHBOURHOOD
 from dsl.certify.scan import Function, Truth
 from dsl.evaluate import Reference
 from dsl.evaluate.rows import RowReference
-from dsl.expr import Expr, is_op, postorder, symbols
+from dsl.expr import Expr, Symbol, is_op, postorder, symbols
 
 OTHERS = tuple(map(Fraction, ("1", "-3/4", "5/2")))
 """What the other inputs are meanwhile: numbers of all formats, of which one rounds nothing by itself.
@@ -111,14 +111,25 @@ def is_flat(known: Truth) -> bool:
 def in_terms(known: Truth, sweep: Sweep, root: Expr, parameters: Mapping[str, Fraction]) -> Truth:
     """The exact values, with the sizes of terms where sums mix inputs: some values of these cancel.
 
-    x + f(y) is zero along a curve, beside which f(y) has the error that it has.
+    x + f(y) is zero along a curve, beside which f(y) has the error that it has. What is rounded in the middle
+    is an input, too.
     """
-    inputs = {sweep.name, *sweep.others}
+    inputs = {*map(Symbol, (sweep.name, *sweep.others))}
+
+    def mixed(root: Expr) -> set[Expr]:
+        found, stack = set(), [root]
+        while stack:
+            node = stack.pop()
+            if node in inputs or is_op(node, "cast"):
+                found.add(node)
+            else:
+                stack += node.args
+        return found
 
     def begins(node: Expr) -> bool:
         if not is_op(node, "add", "sub"):
             return False
-        one, other = (inputs.intersection(symbols(arg)) for arg in node.args)
+        one, other = map(mixed, node.args)
         return len(one | other) > 1 and one != other
 
     if not any(begins(node) for node in postorder(root)):

@@ -18,7 +18,9 @@ from dsl.certify.report import Failure, Measurement
 from dsl.certify.roots import near, roots
 from dsl.certify.sample import is_rounded_across, kinks, sample
 from dsl.evaluate import Reference, Values
+from dsl.evaluate.cast import TURN
 from dsl.expr import Expr
+from dsl.ops import has_cast
 from dsl.ulp import FORMATS, Array, Format, error_in_ulps
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
@@ -27,6 +29,8 @@ Function = Callable[[NDArray[Any]], NDArray[Any]]
 Sizes = Callable[[Array], Array]
 
 KEPT_FAILURES = 16
+ROUNDED_ONCE = 0.51
+"""Errors up to this ask for no other way of rounding in the middle."""
 NEXT = 4
 """So many roundings from a kink, a comparison may be decided by one."""
 GAP = 40
@@ -42,7 +46,8 @@ class Truth:
 
     Made once per expression and dtype, good for any number of functions. With `sizes`, which are the sums of
     the magnitudes of a result's terms, their ulps are the unit of errors, and subnormal results are counted
-    apart. Points that are `left_out` count for nothing.
+    apart. Points that are `left_out` count for nothing. Where something is rounded in the middle, `turned`
+    gives the values if that goes the other way next to a tie: they are as good.
     """
 
     fmt: Format
@@ -53,6 +58,7 @@ class Truth:
     every: bool = False
     sizes: Sizes | None = None
     left_out: Callable[[Array], NDArray[np.bool_]] | None = None
+    turned: tuple[Reference, ...] = ()
 
 
 def truth(
@@ -88,7 +94,13 @@ def truth(
     exact = values.rounded + values.rest * fmt.ulp(values.rounded)
     places = roots(reference, fmt, points, exact)
     exhaustive = every and fmt.bits <= 16
-    return Truth(fmt, reference, points, values, places, exhaustive, left_out=left_out)
+    turned = _turned(root, name, parameters) if has_cast(root) and fmt.bits <= 16 else ()
+    return Truth(fmt, reference, points, values, places, exhaustive, left_out=left_out, turned=turned)
+
+
+def _turned(root: Expr, name: str, parameters: Mapping[str, Fraction] | None) -> tuple[Reference, ...]:
+    """The expression with what it casts a little less and a little more than it is."""
+    return tuple(Reference(root, name, parameters, shift) for shift in (-TURN, TURN))
 
 
 def _across(
@@ -171,6 +183,8 @@ def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
     fmt, points, exact = known.fmt, known.points, known.values
     got = np.asarray(function(points.astype(fmt.carrier))).astype(np.float64)
     errors = error_in_ulps(got, exact.rounded, exact.rest, fmt)
+    if known.turned:
+        exact, errors = _better(known, got, errors)
     subnormal = (exact.rounded != 0) & (np.abs(exact.rounded) < fmt.smallest_normal)
     flushed = subnormal & (got == 0)
     if known.sizes is not None:
@@ -205,6 +219,32 @@ def _compare(function: Function, known: Truth) -> tuple[Measurement, Array]:
         ),
         errors,
     )
+
+
+def _better(known: Truth, got: Array, errors: Array) -> tuple[Values, Array]:
+    """The exact values and the errors, those of what was rounded the other way where they are the lesser."""
+    exact, fmt = known.values, known.fmt
+    off = np.flatnonzero(~(errors <= ROUNDED_ONCE) & exact.decided)
+    for reference in known.turned if len(off) else ():
+        found = reference(known.points[off], fmt.name)
+        others = error_in_ulps(got[off], found.rounded, found.rest, fmt)
+        chosen = found.decided & (others < np.nan_to_num(errors[off], nan=np.inf))
+        at = off[chosen]
+        exact = Values(
+            _put(exact.rounded, at, found.rounded[chosen]),
+            _put(exact.rest, at, found.rest[chosen]),
+            exact.decided,
+            _put(exact.signed, at, found.signed[chosen]),
+        )
+        errors = _put(errors, at, others[chosen])
+    return exact, errors
+
+
+def _put(column: NDArray[Any], places: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+    """A column with other values at some places."""
+    changed = column.copy()
+    changed[places] = values
+    return changed
 
 
 def _in_units(errors: Array, exact: Values, sizes: Array, fmt: Format) -> Array:

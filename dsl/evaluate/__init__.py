@@ -29,10 +29,12 @@ from flint import arb
 from numpy.typing import ArrayLike, NDArray
 
 from dsl.evaluate.balls import Ball
+from dsl.evaluate.cast import in_format
 from dsl.evaluate.columns import Columns, precision
 from dsl.evaluate.limits import UNKNOWN, limit, sign_beside_zero
 from dsl.evaluate.rounding import nearest, nearest_of_many
 from dsl.expr import Expr
+from dsl.ops import has_cast
 from dsl.ulp import FORMATS, Array, Format, round_to_odd
 
 GUARD_BITS = 36
@@ -68,11 +70,19 @@ class Reference:
     """An expression's exact values, on demand.
 
     `name` is the input's; `parameters` gives every other name an exact value. Raises KeyError where one is
-    missing.
+    missing. A cast is to the format that values are asked for in, its operand shifted by `shift` of its ulps.
     """
 
-    def __init__(self, root: Expr, name: str, parameters: Mapping[str, Fraction] | None = None) -> None:
+    def __init__(
+        self,
+        root: Expr,
+        name: str,
+        parameters: Mapping[str, Fraction] | None = None,
+        shift: Fraction = Fraction(0),
+    ) -> None:
+        self._root, self._shift = root, shift
         self._columns = Columns(root, name, parameters or {})
+        self._casts: dict[str, Columns] | None = {} if has_cast(root) else None
 
     def __call__(self, points: ArrayLike, dtype: str = "float64") -> Values:
         """The values at points, rounded to the format of a dtype's name; arrays keep their shape."""
@@ -94,8 +104,17 @@ class Reference:
         job.rest[doubtful] = self._run(flat[doubtful], FORMATS["float64"], sharp=True).rest
         return round_to_odd(job.rounded, job.rest).reshape(given.shape)
 
+    def _in(self, fmt: Format) -> Columns:
+        """The columns, with what they cast cast to a format."""
+        if self._casts is None:
+            return self._columns
+        if fmt.name not in self._casts:
+            root = in_format(self._root, fmt, self._shift)
+            self._casts[fmt.name] = Columns(root, self._columns.name, self._columns.parameters)
+        return self._casts[fmt.name]
+
     def _run(self, points: Array, fmt: Format, sharp: bool = False) -> _Job:
-        job = _Job(self._columns, points, fmt, sharp)
+        job = _Job(self._in(fmt), points, fmt, sharp)
         for start in range(0, len(points), CHUNK):
             job.run(np.arange(start, min(start + CHUNK, len(points))))
         return job

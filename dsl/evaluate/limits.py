@@ -63,9 +63,13 @@ def limit(columns: Columns, point: float) -> Limit:
 
 
 def sign_beside_zero(columns: Columns, side: float) -> int:
-    """The sign of the expression just right or left of 0, by `side`; 0 where it is zero there or unknown."""
+    """The sign with which the expression comes to zero from right or left of 0, by `side`.
+
+    0 where it is zero there, where it jumps to its zero, as a sign does, and where nothing is known.
+    """
     approach = _Approach(columns, 0.0, side, 0)
-    return _sign([approach.sample(scale) for scale in SCALES])
+    samples = [sample for scale in SCALES if (sample := approach.sample(scale)) is not None]
+    return _sign([*samples]) if len(samples) == len(SCALES) and _vanishes(samples) else 0
 
 
 def _agreeing(sides: list[Limit]) -> Limit:

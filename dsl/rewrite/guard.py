@@ -112,6 +112,35 @@ def settle_zero(root: Expr, exact: Expr, input: str) -> Expr:
     return where(call("eq", x, 0), x, root)
 
 
+OUT = (16, 24, 48, 96, 200, 600, 2**10, 2**20, 2**60, 2**100)
+"""Where the sign of a function that has all but vanished far out is asked for."""
+
+
+def settle_signs(root: Expr, exact: Expr, input: str) -> Expr:
+    """The expression with the sign far out that a function has which goes to zero there from below.
+
+    a - b gives 0 where both have underflowed, and no -0.
+
+    >>> from dsl.expr import Symbol
+    >>> from dsl.show import show_expr
+    >>> x = Symbol("x")
+    >>> f = call("exp", 2 * x) - call("exp", x)
+    >>> show_expr(settle_signs(f, f, "x"))
+    'where(x < -16, -abs(exp(2 * x) - exp(x)), exp(2 * x) - exp(x))'
+    """
+    x = Symbol(input)
+    if symbols(exact) != (input,):
+        return root
+    for side in (1, -1):
+        value = _value(root, x, side * math.inf, {})
+        if value == 0 and math.copysign(1.0, value) > 0:
+            far = [exactly(exact, {input: Fraction(side * at)}) for at in OUT]
+            if all(each is not None and each < 0 for each in far):
+                beyond = call("gt" if side > 0 else "lt", x, side * OUT[0])
+                root = where(beyond, -call("abs", root), root)
+    return root
+
+
 PROBES = (
     *(Fraction(10) ** k for k in (1, 2, 3, 5, 8, 12, 16, 19, 20, 25, 30, 38)),
     Fraction(50),
@@ -285,8 +314,8 @@ def _last_resort(
     """The limit at the infinity alone, or with exponentials that stay finite, if that mends it; else a hold
     where the function is negligible.
     """
-    ended = _ended(root, x, side, limits, settings)
-    for candidate in (ended, _ended(rebuild(root, _finite), x, side, limits, settings)):
+    ended = _ended(root, exact, x, side, limits, settings)
+    for candidate in (ended, _ended(rebuild(root, _finite), exact, x, side, limits, settings)):
         if _is_right(candidate, exact, x, side, limits, settings):
             return candidate
     return _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
@@ -305,7 +334,12 @@ def _finite(node: Expr) -> Expr:
 
 
 def _ended(
-    root: Expr, x: Symbol, side: int, limits: list[float | None], settings: list[dict[str, Fraction]]
+    root: Expr,
+    exact: Expr,
+    x: Symbol,
+    side: int,
+    limits: list[float | None],
+    settings: list[dict[str, Fraction]],
 ) -> Expr:
     """The limit itself at the infinity, where the program does not have it and nothing better is known."""
     values = [_value(root, x, side * math.inf, setting) for setting in settings]
@@ -321,7 +355,15 @@ def _ended(
         return where(call("eq", x, Apply("inf") if side > 0 else -Apply("inf")), x, root)
     end: Expr = Apply("inf") if math.isinf(limit) else Number(Fraction(abs(limit)))
     infinity: Expr = Apply("inf") if side > 0 else -Apply("inf")
+    if limit == 0 and all(_falls_from_below(exact, x, side, setting) for setting in settings):
+        end = call("copysign", 0, -x if side > 0 else x)
     return where(call("eq", x, infinity), -end if limit < 0 else end, root)
+
+
+def _falls_from_below(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> bool:
+    """Whether a function that goes to zero far out is negative there."""
+    value = exactly(exact, {**setting, x.name: Fraction(side * 2**64)})
+    return value is not None and value < 0
 
 
 def _reaches(value: float, limit: float, negligible: float) -> bool:

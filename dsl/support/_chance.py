@@ -37,6 +37,7 @@ from ._runtime import (
     _rounded,
     _unsupported,
     _widened,
+    known,
 )
 
 Formula = Callable[..., Tensor]
@@ -306,7 +307,7 @@ class ChanceOperator:
         else:
             traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
-            return self._traced.apply(x, seed, *parameters)  # type: ignore[no-any-return]
+            return self._traced.apply(x, seed, *known(parameters))  # type: ignore[no-any-return]
         wide = _widened(x)
         arguments = (*draw(self._draws, seed, wide), *parameters)
         if self.own_derivative and _transforms_active():

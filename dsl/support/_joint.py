@@ -24,7 +24,15 @@ from torch.compiler import is_compiling
 
 from . import _runtime
 from ._launch import COUNTS, Launcher
-from ._runtime import _COMPUTE, _batch_first, _in_one_transform, _is_plain, _unsupported, _widened
+from ._runtime import (
+    _COMPUTE,
+    _batch_first,
+    _in_one_transform,
+    _is_plain,
+    _itself,
+    _unsupported,
+    _widened,
+)
 
 Formula = Callable[..., Tensor]
 
@@ -68,6 +76,7 @@ class JointOperator:
     RuntimeError for shapes that do not broadcast and for several devices. `kernels` are all values and all
     gradients, `outputs` the same in torch operations. Second derivatives are `symmetric` but where a
     definition gives a derivative of its own; with `own_derivative` derivatives are not those of the value.
+    With `casts` the formulas take tensors in their own types, and round to the narrowest in the middle.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class JointOperator:
         outputs: tuple[Output, ...],
         symmetric: bool = True,
         own_derivative: bool = False,
+        casts: bool = False,
         parameters: int = 0,
         version: str = "",
     ) -> None:
@@ -86,11 +96,13 @@ class JointOperator:
         self.outputs = outputs
         self.parameters = parameters
         self._own_derivative = own_derivative
+        self._casts = casts
+        self._widened = _itself if casts else _widened
         self._kernels = kernels
         self._curvatures = [each.every_curvature(symmetric) for each in outputs]
         self._interpreted = not Launcher(kernels[0]).jitted
         self._launchers: dict[tuple[Any, ...], Launcher] = {}
-        self._traced = _traced_function(name, outputs)
+        self._traced = _traced_function(name, outputs, self._widened)
         self.value, self.slopes, self.every_slope = self._register(version)
         self._sharded = False
 
@@ -166,6 +178,7 @@ class JointOperator:
         """The inputs in one shape and, but for those that are broadcast, in the result's type; and that type.
 
         One that is broadcast is in the type of the arithmetic, so that its gradient is summed in that type.
+        Where all are, and something is rounded to the result's type in the middle, the first tells it.
         """
         for x in inputs:
             self.check(x)
@@ -176,10 +189,12 @@ class JointOperator:
         dtype = _promoted(inputs)
         shape = torch.broadcast_shapes(*(x.shape for x in inputs))
         device = next((x.device for x in inputs if x.dim()), first.device)
+        told = self._casts and all(x.shape != shape for x in inputs)
         broadcast = [
-            x.to(x.device if x.dim() else device, dtype if x.shape == shape else _COMPUTE[dtype]).expand(
-                shape
-            )
+            x.to(
+                x.device if x.dim() else device,
+                dtype if x.shape == shape or (told and x is first) else _COMPUTE[dtype],
+            ).expand(shape)
             for x in inputs
         ]
         self._on_one_device(broadcast)
@@ -231,10 +246,10 @@ class JointOperator:
         else:
             traceable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if traceable:
-            return self._traced.apply(*inputs, *parameters)  # type: ignore[no-any-return]
+            return self._traced.apply(*inputs, *_runtime.known(parameters))  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)
-        wide = tuple(_widened(x) for x in inputs)
+        wide = tuple(self._widened(x) for x in inputs)
         dtype = _narrowest(inputs)
         return tuple(_apart(each.value(*wide, *parameters), inputs, dtype) for each in self.outputs)
 
@@ -307,7 +322,7 @@ class JointOperator:
         if self.has_kernel(like):
             self._run(self._kernels[0], inputs, results, parameters, (), bool(into))
             return results
-        wide = tuple(map(_widened, inputs))
+        wide = tuple(map(self._widened, inputs))
         return tuple(
             _as(y, each.value(*wide, *parameters), inputs, bool(into))
             for y, each in zip(results, self.outputs, strict=True)
@@ -348,7 +363,7 @@ class JointOperator:
             outputs = tuple(found[-1] if slot is None else slot for slot in slots)
             self._run(self._kernels[1], (*grads, *inputs), outputs, parameters, tuple(wanted), bool(into))
             return found
-        wide = tuple(map(_widened, inputs))
+        wide = tuple(map(self._widened, inputs))
         factors = tuple(map(_widened, grads))
         return [
             _as(slot, self._slope(place, factors, wide, parameters), (*grads, *inputs), bool(into))
@@ -389,7 +404,7 @@ class JointOperator:
         """
         count = len(self.outputs)
         grads, outers, inputs = tensors[:count], tensors[count : -self.inputs], tensors[-self.inputs :]
-        wide = tuple(map(_widened, inputs))
+        wide = tuple(map(self._widened, inputs))
         places = [(i, place) if by else (place, i) for i, want in enumerate(wanted) if want]
         terms = [
             _widened(grad) * _sum_of(within)
@@ -719,7 +734,9 @@ class _Curvature(Function):
         return _Curvature.apply(operator, parameters, wanted, place, by, *tensors), 0
 
 
-def _traced_function(name: str, outputs: tuple[Output, ...]) -> Any:
+def _traced_function(
+    name: str, outputs: tuple[Output, ...], widened: Callable[[Tensor], Tensor] = _widened
+) -> Any:
     """The Function that compilers trace: the formulas, with the stable derivatives as its backward."""
     # A compiler follows functions that it finds in a closure, and not the objects around them.
     values, slopes = tuple(each.value for each in outputs), tuple(each.slopes for each in outputs)
@@ -732,14 +749,14 @@ def _traced_function(name: str, outputs: tuple[Output, ...]) -> Any:
             ctx.save_for_backward(*inputs)
             ctx.parameters = parameters
             dtype = _narrowest(inputs)
-            wide = [_widened(x) for x in inputs]
+            wide = [widened(x) for x in inputs]
             results = [value(*wide, *parameters) for value in values]
             return tuple(_apart(y, inputs, dtype) for y in results)
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
             inputs = ctx.saved_tensors
-            wide = [_widened(x) for x in inputs]
+            wide = [widened(x) for x in inputs]
             factors = [_widened(grad) for grad in grads]
             found: list[Tensor | None] = []
             for place in range(count):

@@ -477,7 +477,7 @@ class LearnedOperator:
             traceable = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *learned))
             inputs = self._spread(x, learned, dim)
         if traceable:
-            (y,) = self._traced.apply(*inputs, *numbers)
+            (y,) = self._traced.apply(*inputs, *_runtime.known(numbers))
             return y  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)

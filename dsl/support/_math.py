@@ -10,6 +10,7 @@ arithmetic). "Accuracy" is the worst of all 2^32 float32 inputs on an H200.
 """
 
 import math
+from typing import Any
 
 import torch
 import triton
@@ -148,6 +149,12 @@ ATANH_DOUBLE = tl.constexpr((
     0.11956655434182614
 ))
 # fmt: on
+
+
+@triton.jit
+def cast(x, dtype: tl.constexpr):
+    """x rounded to a type."""
+    return x.to(dtype).to(x.dtype)
 
 
 @triton.jit
@@ -915,6 +922,70 @@ def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
     return p
 
 
+# Under `dynamic=True` Dynamo makes a variable of each number that it finds in a module, and loses it in the
+# second autograd.Function that uses it. What these functions give, it takes for constant.
+@torch.compiler.assume_constant_result
+def _of_exp(double: bool) -> tuple[float, float, float, tuple[float, ...]]:
+    hi, lo = (LN2_HI_DOUBLE, LN2_LO_DOUBLE) if double else (LN2_HI, LN2_LO)
+    return LOG2E.value, hi.value, lo.value, (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value
+
+
+@torch.compiler.assume_constant_result
+def _of_erfcx(double: bool) -> tuple[float, tuple[float, ...]]:
+    return (4.0, ERFCX_DOUBLE.value) if double else (2.0, ERFCX.value)
+
+
+@torch.compiler.assume_constant_result
+def _of_mills() -> tuple[float, ...]:
+    coefficients: tuple[float, ...] = MILLS.value
+    return coefficients
+
+
+@torch.compiler.assume_constant_result
+def _quarter_pi(double: bool) -> tuple[float, float]:
+    if double:
+        return QUARTER_PI_DOUBLE.value, QUARTER_PI_DOUBLE_LO.value
+    return QUARTER_PI.value, QUARTER_PI_LO.value
+
+
+@torch.compiler.assume_constant_result
+def _root_half() -> float:
+    half: float = ROOT_HALF.value
+    return half
+
+
+def opened_torch(*tensors: torch.Tensor) -> tuple[Any, ...]:
+    """The type that results of tensors have, and the tensors in the type of arithmetic."""
+    dtype, wide = tensors[0].dtype, torch.float64
+    for x in tensors:
+        if x.dtype.itemsize < dtype.itemsize:
+            dtype = x.dtype
+    if dtype is not wide:
+        wide = torch.float32
+    return dtype, *[x.to(wide) for x in tensors]
+
+
+def cast_torch(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """x rounded to a type; its derivative is 1."""
+    if dtype is x.dtype:
+        return x
+    if not torch.compiler.is_compiling():
+        return x.to(dtype).to(x.dtype)
+    # Inductor takes two conversions for none. A bit pattern it leaves alone.
+    bits = x.view(torch.int32)
+    if dtype is torch.bfloat16:
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000).view(torch.float32)
+    else:
+        normal = ((bits + 0xFFF + ((bits >> 13) & 1)) & -0x2000).view(torch.float32)
+        normal = torch.where(normal.abs() > 65504.0, normal * torch.inf, normal)
+        subnormal = torch.copysign((x.abs() + 0.5) - 0.5, x)  # in steps of 2^-24
+        rounded = torch.where(x.abs() < 2.0**-14, subnormal, normal)
+    rounded = torch.where(x == x, rounded, x)
+    change = torch.where(torch.isfinite(x), rounded - x, 0.0).detach()  # x + change is exact
+    moved = torch.where((rounded == 0.0) & (x != 0.0), rounded, x + change)
+    return torch.where(change == 0.0, x, moved)  # -0 + 0 is 0
+
+
 def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
     """e^(hi + lo), where lo is a correction of hi. An infinite hi decides, whatever lo is."""
     inside = torch.abs(hi) < 1024.0
@@ -927,18 +998,18 @@ def exp_sum_torch(hi: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
 def exp_error_torch(t: torch.Tensor, hi: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
     """What `t`, a computed e^(hi + lo), lacks; 0 where that is beyond e^64 or below e^-64."""
     double = t.dtype == torch.float64
-    ln2_hi, ln2_lo = (LN2_HI_DOUBLE, LN2_LO_DOUBLE) if double else (LN2_HI, LN2_LO)
+    log2e, ln2_hi, ln2_lo, beyond_square = _of_exp(double)
     inside = torch.abs(hi) < 64.0
     u = torch.where(inside, hi, 0.0)
-    n = torch.floor(u * LOG2E.value + 0.5)
-    whole = u - n * ln2_hi.value
-    rest = n * ln2_lo.value
+    n = torch.floor(u * log2e + 0.5)
+    whole = u - n * ln2_hi
+    rest = n * ln2_lo
     r = whole - rest
     square = r * r
     first = 1.0 + r
     second = first + 0.5 * square
     lost = (r - (first - 1.0)) + (0.5 * square - (second - first)) + 0.5 * product_error_torch(r, r)
-    third = r * square * _horner(r, (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value)
+    third = r * square * _horner(r, beyond_square)
     lost = lost + third + (second + third) * (((whole - r) - rest) + lo)
     return torch.where(inside, ((second - t * torch.exp2(-n)) + lost) * torch.exp2(n), 0.0)
 
@@ -968,7 +1039,7 @@ def exp_low_torch(u: torch.Tensor) -> torch.Tensor:
 
 def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
     """e^(u^2) erfc(u) for u >= 0, by the same polynomial as the kernel's."""
-    k, coefficients = (4.0, ERFCX_DOUBLE.value) if u.dtype == torch.float64 else (2.0, ERFCX.value)
+    k, coefficients = _of_erfcx(u.dtype == torch.float64)
     near = u < 1e18
     r = 1.0 / (u + k)
     r = r + r * torch.where(near, (1.0 - k * r) - u * r, 0.0)
@@ -978,11 +1049,11 @@ def erfcx_torch(u: torch.Tensor) -> torch.Tensor:
 def mills_torch(u: torch.Tensor) -> torch.Tensor:
     """e^(u^2 / 2) erfc(u / sqrt(2)) for u >= 0, by the same polynomial as the kernel's."""
     if u.dtype == torch.float64:
-        return erfcx_torch(u * ROOT_HALF.value)
+        return erfcx_torch(u * _root_half())
     near = u < 1e18
     r = 1.0 / (u + 2.75)
     r = r + r * torch.where(near, (1.0 - 2.75 * r) - u * r, 0.0)
-    return r * _horner(torch.where(near, 2.0 * (u * r) - 1.0, 1.0), MILLS.value)
+    return r * _horner(torch.where(near, 2.0 * (u * r) - 1.0, 1.0), _of_mills())
 
 
 def product_torch(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -1037,12 +1108,13 @@ def turned_torch(u: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
     double = u.dtype == torch.float64
     largest = torch.finfo(u.dtype).max
     held = torch.clamp(u, -largest, largest)  # so that a compiler does not fuse a product with the sum
-    quarter = u.new_full((), (QUARTER_PI_DOUBLE if double else QUARTER_PI).value)
-    rest = sum_error_torch(held, quarter) + (lo + (QUARTER_PI_DOUBLE_LO if double else QUARTER_PI_LO).value)
+    high, low = _quarter_pi(double)
+    quarter = u.new_full((), high)
+    rest = sum_error_torch(held, quarter) + (lo + low)
     near = torch.abs(u) < 65536.0
     angle = torch.where(near, held + quarter, u)
     s, c = torch.sin(angle), torch.cos(angle)
-    return torch.where(near, s + rest * (c - 0.5 * rest * s), (s + c) * ROOT_HALF.value)
+    return torch.where(near, s + rest * (c - 0.5 * rest * s), (s + c) * _root_half())
 
 
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:

@@ -299,6 +299,7 @@ class RowOperator:
         elif _runtime._compile_mode == "kernel":
             return self.value(*inputs, *rest)  # type: ignore[no-any-return]
         if traceable:
+            rest = (*_runtime.known(rest[:-1]), rest[-1])
             return self._traced.apply(*inputs, *rest)  # type: ignore[no-any-return]
         return self.formula(0, inputs, (), rest).to(inputs[0].dtype)
 

@@ -109,7 +109,8 @@ class Operator:
     Accepts float16, bfloat16, float32 and float64 in any layout of strides. Raises TypeError for what is no
     tensor, and NotImplementedError, naming the activation, for other types. `kernels` are the value and the
     gradient, `formulas` the value and the first and second derivatives in torch operations. With
-    `own_derivative` the derivative is not that of the value.
+    `own_derivative` the derivative is not that of the value. With `casts` the formulas take tensors in their
+    own type, to which they round in the middle.
     """
 
     def __init__(
@@ -120,16 +121,18 @@ class Operator:
         formulas: tuple[Formula, Formula, Formula],
         parameters: tuple[str, ...] = (),
         own_derivative: bool = False,
+        casts: bool = False,
         version: str = "",
     ) -> None:
         self.name = name
+        self._widened = _itself if casts else _widened
         self._formula, self._grad_formula, self._curvature_formula = formulas
         self._launch = Launcher(kernels[0])
         self._launch_grad = Launcher(kernels[1])
         self._interpreted = not self._launch.jitted
         self._parameters = len(parameters)
         self.own_derivative = own_derivative
-        self._traced = _traced_function(name, self._formula, self._grad_formula)
+        self._traced = _traced_function(name, self._formula, self._grad_formula, self._widened)
         self.value, self.slope = self._register(parameters, version)
         self._sharded = False
 
@@ -203,8 +206,8 @@ class Operator:
         else:
             traceable = torch.is_grad_enabled() and x.requires_grad
         if traceable:
-            return self._traced.apply(x, *parameters)  # type: ignore[no-any-return]
-        wide = _widened(x)
+            return self._traced.apply(x, *known(parameters))  # type: ignore[no-any-return]
+        wide = self._widened(x)
         if self.own_derivative and _transforms_active():
             formulas = (self._formula, self._grad_formula, self._curvature_formula)
             return _rounded(x, expanded(wide, formulas, parameters))
@@ -250,7 +253,7 @@ class Operator:
         if x.dtype not in _COMPUTE or x.layout is not torch.strided:
             raise _unsupported(self.name, x)
         if not self._has_kernel(x):
-            return _rounded(x, self._formula(_widened(x), *parameters))
+            return _rounded(x, self._formula(self._widened(x), *parameters))
         y = torch.empty_like(x)
         self._launch((x if x.is_contiguous() else _laid_out_as(y, x), y), parameters)
         return y
@@ -260,7 +263,7 @@ class Operator:
         if x.dtype not in _COMPUTE or x.layout is not torch.strided:
             raise _unsupported(self.name, x)
         if not self._has_kernel(x):
-            dx = _rounded(x, _widened(grad) * self._grad_formula(_widened(x), *parameters))
+            dx = _rounded(x, _widened(grad) * self._grad_formula(self._widened(x), *parameters))
             return dx if dx.stride() == x.stride() else _laid_out_as(torch.empty_like(x), dx)
         dx = torch.empty_like(x)
         self._launch_grad((_laid_out_as(dx, grad), _laid_out_as(dx, x), dx), parameters)
@@ -282,7 +285,7 @@ class Operator:
     def curvature(self, a: Tensor, b: Tensor, x: Tensor, *parameters: float) -> Tensor:
         """a * b * f''(x)."""
         factor = _widened(a) * _widened(b)
-        return _rounded(x, factor * self._curvature_formula(_widened(x), *parameters))
+        return _rounded(x, factor * self._curvature_formula(self._widened(x), *parameters))
 
 
 def expanded(x: Tensor, formulas: tuple[Formula, Formula, Formula], arguments: tuple[Any, ...]) -> Tensor:
@@ -292,6 +295,15 @@ def expanded(x: Tensor, formulas: tuple[Formula, Formula, Formula], arguments: t
     step = x - at
     change = step * (slope + 0.5 * step * curvature)  # 0, but for those who differentiate, and for infinities
     return value + torch.where(torch.isfinite(change), change, 0.0)
+
+
+def known(parameters: tuple[float, ...]) -> tuple[float, ...]:
+    """Parameters that Dynamo has met outside of a Function.
+
+    Under `dynamic=True` it makes variables of them. One that it first meets in a Function
+    is lost in the next.
+    """
+    return tuple(parameter * 1.0 for parameter in parameters)
 
 
 def _in_one_transform() -> bool:
@@ -332,6 +344,10 @@ def _is_plain(x: Tensor) -> bool:
 def _widened(x: Tensor) -> Tensor:
     compute = _COMPUTE[x.dtype]
     return x if x.dtype is compute else x.to(compute)
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
 
 
 def _rounded(x: Tensor, result: Tensor) -> Tensor:
@@ -527,7 +543,9 @@ def _no_third_derivative(operator: Operator) -> NotImplementedError:
     return NotImplementedError(f"{operator.name}: derivatives beyond the second are not implemented")
 
 
-def _traced_function(name: str, formula: Formula, grad_formula: Formula) -> Any:
+def _traced_function(
+    name: str, formula: Formula, grad_formula: Formula, widened: Callable[[Tensor], Tensor] = _widened
+) -> Any:
     """The Function that compilers trace: the formula, with the stable derivative as its backward.
 
     It has no jvp, which torch.compile refuses, and it is made per activation because the compiler can trace
@@ -539,12 +557,12 @@ def _traced_function(name: str, formula: Formula, grad_formula: Formula) -> Any:
         def forward(ctx: Any, x: Tensor, *parameters: float) -> Tensor:
             ctx.save_for_backward(x)
             ctx.parameters = parameters
-            return _rounded(x, formula(_widened(x), *parameters))
+            return _rounded(x, formula(widened(x), *parameters))
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
             (x,) = ctx.saved_tensors
-            slope = grad_formula(_widened(x), *ctx.parameters)
+            slope = grad_formula(widened(x), *ctx.parameters)
             dx = _rounded(x, _widened(grads[0]) * slope)
             return dx, *(None for _ in ctx.parameters)
 

@@ -12,7 +12,16 @@ from torch.autograd import Function
 from torch.compiler import is_compiling
 
 from ._launch import Launcher
-from ._runtime import _COMPUTE, Formula, _laid_out_as, _rounded, _traced_function, _unsupported, _widened
+from ._runtime import (
+    _COMPUTE,
+    Formula,
+    _itself,
+    _laid_out_as,
+    _rounded,
+    _traced_function,
+    _unsupported,
+    _widened,
+)
 
 
 def _tuned() -> dict[str, dict[str, list[int]]]:
@@ -36,12 +45,14 @@ class Operator:
         formulas: tuple[Formula, Formula, Formula],
         parameters: tuple[str, ...] = (),
         own_derivative: bool = False,
+        casts: bool = False,
         version: str = "",
     ) -> None:
         self.name = name
+        self.widened = _itself if casts else _widened
         self.formula, self.grad_formula, self.curvature_formula = formulas
         self.launch, self.launch_grad = map(Launcher, kernels)
-        self.traced = _traced_function(name, self.formula, self.grad_formula)
+        self.traced = _traced_function(name, self.formula, self.grad_formula, self.widened)
 
     def __call__(self, x: Tensor, *parameters: float) -> Tensor:
         """The activation of every element."""
@@ -54,7 +65,7 @@ class Operator:
     def value(self, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """f(x)"""
         if not self._has_kernel(x):
-            return _rounded(x, self.formula(_widened(x), *parameters))
+            return _rounded(x, self.formula(self.widened(x), *parameters))
         y = torch.empty_like(x)
         self.launch((_laid_out_as(y, x), y), parameters)
         return y
@@ -62,7 +73,7 @@ class Operator:
     def slope(self, grad: Tensor, x: Tensor, parameters: tuple[float, ...]) -> Tensor:
         """grad * f'(x)"""
         if not self._has_kernel(x):
-            return _rounded(x, _widened(grad) * self.grad_formula(_widened(x), *parameters))
+            return _rounded(x, _widened(grad) * self.grad_formula(self.widened(x), *parameters))
         dx = torch.empty_like(x)
         self.launch_grad((_laid_out_as(dx, grad), _laid_out_as(dx, x), dx), parameters)
         return dx
@@ -103,6 +114,6 @@ class _Slope(Function):
         operator, parameters = ctx.operator, ctx.parameters
         if torch.is_grad_enabled():
             raise NotImplementedError(f"{operator.name}: derivatives beyond the second are not implemented")
-        curvature = operator.curvature_formula(_widened(x), *parameters)
+        curvature = operator.curvature_formula(operator.widened(x), *parameters)
         by_x = _rounded(x, _widened(grads[0]) * _widened(grad) * curvature)
         return operator.slope(grads[0], x, parameters), by_x, None, None

@@ -29,7 +29,7 @@ from dsl.targets.spelling import (
     write,
 )
 
-RESERVED = frozenset({"float", "torch", "Tensor", "_math"})
+RESERVED = frozenset({"dtype", "float", "torch", "Tensor", "_math"})
 """Names that a program's own may not hide inside a formula."""
 
 NOTHING: Mapping[str, str] = {}
@@ -65,6 +65,7 @@ _FUNCTIONS = {
     "acos": "torch.acos({0})",
     "atan": "torch.atan({0})",
     "pow": "torch.pow({0}, {1})",
+    "cast": "_math.cast_torch({0}, dtype)",
 }
 
 _SIGN = Row("torch.where({0} == {0}, torch.sign({0}), {0})", operands=(UNARY,))
@@ -142,16 +143,22 @@ def formula(
     rename: Mapping[str, str],
     more: Mapping[str, str] = NOTHING,
     last: str = "",
+    casts: bool = False,
 ) -> str:
     """The source of `function` in torch operations, as a Python function called `name`.
 
     `rename` gives the names that the inputs, the parameters and the steps take in the text. `more` are
-    functions of tensors beside those that all programs have, and `last` is what they need declared.
+    functions of tensors beside those that all programs have, and `last` is what they need declared. With
+    `casts` it takes the inputs in their own type.
     """
     try:
         body = _body(function, rename, more, floats=True)
     except _FloatParameterError:
         body = _body(function, rename, more, floats=False)
+    if casts:
+        own = ", ".join(rename[each] for each in function.inputs)
+        rounds = any("dtype)" in line for line in body if "cast_torch" in line)
+        body.insert(0, f"{'dtype' if rounds else '_'}, {own} = _math.opened_torch({own})")
     inputs = ", ".join(f"{rename[each]}: Tensor" for each in function.inputs)
     parameters = "".join(f", {rename[p]}: float" for p in function.parameters)
     head = f'def {name}({inputs}{parameters}{last}) -> Tensor:\n    """{summary}"""\n'

@@ -44,38 +44,40 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
     parts, prefixes = _parts(activation), _prefixes(activation)
     calls = _calls(activation)
     slopes = [[f"{prefix}_by_{part}" for part in parts] for prefix in prefixes]
-    several = bool(activation.others)
+    several, casts = bool(activation.others), activation.casts
 
     precision = "in the precision of the inputs; `fast` allows one good for 16 bits"
     for output, prefix, call, row in zip(program.outputs, prefixes, calls, slopes, strict=True):
-        yield _jit(output.forward, prefix, f"{call}, {precision}.")
+        yield _jit(output.forward, prefix, f"{call}, {precision}.", casts)
         of = f" of {call}" if several else ""
         for function, slope, name in zip(output.gradients, row, activation.inputs, strict=True):
-            yield _jit(function, slope, f"The derivative{of} by {name}, {precision}.")
+            yield _jit(function, slope, f"The derivative{of} by {name}, {precision}.", casts)
     names = activation.inputs, layout.parameter_names(activation)
     summary = f"{'Each output' if several else 'out'} = f(inputs), for elements `start` to `n`."
     values = [[prefix] for prefix in prefixes]
-    yield triton.joint_kernel(f"{private}_kernel", summary, *names, values, gradient=False)
+    yield triton.joint_kernel(f"{private}_kernel", summary, *names, values, gradient=False, casts=casts)
     what = "sums of products of a gradient" if several else "products of grad"
     summary = f"The wanted {what} and a derivative, for elements `start` to `n`."
-    yield triton.joint_kernel(f"{private}_grad_kernel", summary, *names, slopes, gradient=True)
+    yield triton.joint_kernel(f"{private}_grad_kernel", summary, *names, slopes, gradient=True, casts=casts)
 
     if _alternates(activation):
         joined = bool(activation.concat)
         summary = "The outputs for inputs that alternate, for pairs `start` to `n`."
-        yield triton.pairs_kernel(f"{private}_pairs_kernel", summary, *names, values, False, joined)
+        yield triton.pairs_kernel(f"{private}_pairs_kernel", summary, *names, values, False, joined, casts)
         summary = "The gradients by inputs that alternate, for pairs `start` to `n`."
-        yield triton.pairs_kernel(f"{private}_pairs_grad_kernel", summary, *names, slopes, True, joined)
+        yield triton.pairs_kernel(
+            f"{private}_pairs_grad_kernel", summary, *names, slopes, True, joined, casts
+        )
 
     for output, prefix, call in zip(program.outputs, prefixes, calls, strict=True):
-        yield _formula(output.forward, f"{prefix}_formula", f"{call} in torch operations.")
+        yield _formula(output.forward, f"{prefix}_formula", f"{call} in torch operations.", casts)
         for function, part, name in zip(output.gradients, parts, activation.inputs, strict=True):
             summary = f"The derivative of {call} by {name} in torch operations."
-            yield _formula(function, f"{prefix}_formula_by_{part}", summary)
+            yield _formula(function, f"{prefix}_formula_by_{part}", summary, casts)
         for (a, b), function in output.curvatures.items():
             by = " and ".join((activation.inputs[a], activation.inputs[b]))
             summary = f"The second derivative of {call} by {by} in torch operations."
-            yield _formula(function, f"{prefix}_curvature_{parts[a]}_{parts[b]}", summary)
+            yield _formula(function, f"{prefix}_curvature_{parts[a]}_{parts[b]}", summary, casts)
 
 
 def _alternates(activation: Activation) -> bool:
@@ -106,14 +108,14 @@ def _parts(activation: Activation) -> list[str]:
     return inputs if len(set(pairs)) == len(pairs) else [f"x{i}" for i, _ in enumerate(inputs)]
 
 
-def _jit(function: Function, name: str, summary: str) -> str:
+def _jit(function: Function, name: str, summary: str, casts: bool) -> str:
     function, rename = _ready(function)
-    return triton.jit_function(function, name, summary, rename)
+    return triton.jit_function(function, name, summary, rename, casts)
 
 
-def _formula(function: Function, name: str, summary: str) -> str:
+def _formula(function: Function, name: str, summary: str, casts: bool) -> str:
     function, rename = _ready(function)
-    return eager.formula(function, name, summary, rename)
+    return eager.formula(function, name, summary, rename, casts=casts)
 
 
 def _ready(function: Function) -> tuple[Function, Mapping[str, str]]:
@@ -168,6 +170,7 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
         "    ),",
         *([] if activation.symmetric else ["    symmetric=False,"]),
         *(["    own_derivative=True,"] if activation.own_derivative else []),
+        *(["    casts=True,"] if activation.casts else []),
         f"    parameters={len(activation.parameters)},",
         f'    version="{digest[:8]}",',
         ")",

@@ -103,12 +103,19 @@ def _computations(activation: Activation, program: Program) -> Iterator[str]:
     renames = [renamed(function) for function in functions]
     labels = (f"{name}(x)", f"The derivative of {name} at x", f"The second derivative of {name} at x")
 
-    precision = "in the precision of x; `fast` allows one good for 16 bits"
-    yield triton.jit_function(functions[0], private, f"{labels[0]}, {precision}.", renames[0])
-    yield triton.jit_function(functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1])
+    precision, casts = "in the precision of x; `fast` allows one good for 16 bits", activation.casts
+    yield triton.jit_function(functions[0], private, f"{labels[0]}, {precision}.", renames[0], casts)
+    yield triton.jit_function(
+        functions[1], f"{private}_grad", f"{labels[1]}, {precision}.", renames[1], casts
+    )
     parameters = parameter_names(activation)
     yield triton.kernel(
-        f"{private}_kernel", private, "out = f(x), for elements `start` to `n`.", parameters, gradient=False
+        f"{private}_kernel",
+        private,
+        "out = f(x), for elements `start` to `n`.",
+        parameters,
+        gradient=False,
+        casts=casts,
     )
     yield triton.kernel(
         f"{private}_grad_kernel",
@@ -116,10 +123,11 @@ def _computations(activation: Activation, program: Program) -> Iterator[str]:
         "out = grad * f'(x), for elements `start` to `n`.",
         parameters,
         gradient=True,
+        casts=casts,
     )
     formulas = _formula_names(private)
     for function, formula, label, rename in zip(functions, formulas, labels, renames, strict=True):
-        yield eager.formula(function, formula, f"{label} in torch operations.", rename)
+        yield eager.formula(function, formula, f"{label} in torch operations.", rename, casts=casts)
 
 
 def _interface(activation: Activation, digest: str) -> Iterator[str]:
@@ -212,6 +220,8 @@ def registration(activation: Activation, digest: str) -> str:
         lines.append(f"    parameters=({names}),")
     if activation.own_derivative:
         lines.append("    own_derivative=True,")
+    if activation.casts:
+        lines.append("    casts=True,")
     lines += [f'    version="{digest[:8]}",', ")"]
     return "\n".join(lines) + "\n"
 

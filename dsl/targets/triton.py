@@ -1,7 +1,8 @@
 """Programs as Triton: the spelling of every operation, and the text of the `@triton.jit` functions.
 
 In: a `Function`. Out: the source of a jit function of a value in float32 or float64, its parameters in the
-same precision, and `fast`, a constexpr that allows results good for 16 bits.
+same precision, and `fast`, a constexpr that allows results good for 16 bits; where something is rounded in
+the middle, also `dtype`, the type to round to.
 
 Triton gives a bare number float32's precision wherever no tensor stands beside it. So numbers that go where a
 tensor is wanted are made `tl.full((), number, x.dtype)`, and named constants are constexpr.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 
-from dsl.expr import Expr, Number, is_op
+from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder
 from dsl.forms import Draw
 from dsl.program import Function
 from dsl.targets.spelling import (
@@ -30,7 +31,7 @@ from dsl.targets.spelling import (
     write,
 )
 
-RESERVED = frozenset({"fast", "float", "tl", "triton", "_math"})
+RESERVED = frozenset({"fast", "dtype", "float", "tl", "triton", "_math"})
 """Names that a program's own may not hide inside a jit function."""
 
 _FUNCTIONS = {
@@ -66,6 +67,7 @@ _FUNCTIONS = {
     "acos": "_math.acos({0}, fast)",
     "atan": "_math.atan({0}, fast)",
     "pow": "_math.pow({0}, {1}, fast)",
+    "cast": "_math.cast({0}, dtype)",
 }
 
 _EXTREMA = {"max": "_math.maximum({0}, {1})", "min": "_math.minimum({0}, {1})"}
@@ -104,8 +106,13 @@ def _spellings(x: str) -> Mapping[str, Writer]:
     return rows | {"where": choose}
 
 
-def jit_function(function: Function, name: str, summary: str, rename: Mapping[str, str]) -> str:
-    """The source of `function` as a jit function called `name`; `rename` gives names that may stand in it."""
+def jit_function(
+    function: Function, name: str, summary: str, rename: Mapping[str, str], casts: bool = False
+) -> str:
+    """The source of `function` as a jit function called `name`; `rename` gives names that may stand in it.
+
+    With `casts` it is told the tensors' type.
+    """
     x = rename[function.input]
     table = _spellings(x)
     names = {name: Text(rename[name], ATOM, Kind.VARYING) for name in function.inputs}
@@ -114,16 +121,17 @@ def jit_function(function: Function, name: str, summary: str, rename: Mapping[st
     for constant in function.constants:
         names[constant.name] = Text(constant.name, ATOM, Kind.STATIC, constant.value)
         lines.append(f"{constant.name}: tl.constexpr = {literal(constant)}  # {constant.meaning}")
-    for step in function.steps:
-        text = write(step.value, names, table)
+    steps, result = _signs_kept(function)
+    for step, value in zip(function.steps, steps, strict=True):
+        text = write(value, names, table)
         label = rename[step.name]
         names[step.name] = Text(label, ATOM, text.kind, text.value)
         lines.append(f"{label}{': tl.constexpr' if text.kind is Kind.STATIC else ''} = {text.source}")
-    result = write(_sign_kept(function.result), names, table)
-    lines.append(f"return {_shaped(result, x)}")
+    lines.append(f"return {_shaped(write(result, names, table), x)}")
     parameters = "".join(f", {rename[p]}" for p in function.parameters)
     inputs = ", ".join(rename[each] for each in function.inputs)
-    head = f'@triton.jit\ndef {name}({inputs}{parameters}, fast: tl.constexpr):\n    """{summary}"""\n'
+    choices = "fast: tl.constexpr, dtype: tl.constexpr" if casts else "fast: tl.constexpr"
+    head = f'@triton.jit\ndef {name}({inputs}{parameters}, {choices}):\n    """{summary}"""\n'
     return head + "".join(f"    {line}\n" for line in lines)
 
 
@@ -134,6 +142,7 @@ def kernel(
     parameters: Sequence[str],
     gradient: bool,
     draws: Sequence[Draw] = (),
+    casts: bool = False,
 ) -> str:
     """The source of the kernel that loads, calls `callee` and stores.
 
@@ -145,7 +154,7 @@ def kernel(
     seed = "seed_ptr, " if draws else ""
     pointers = f"{'grad_ptr, ' if gradient else ''}x_ptr, {seed}out_ptr"
     declared = "".join(f"{p}: tl.float64, " for p in parameters)
-    value = f"{callee}(x, {''.join(f'{p}, ' for p in (*drawn, *parameters))}fast)"
+    value = f"{callee}(x, {''.join(f'{p}, ' for p in (*drawn, *parameters))}{_told('x', casts)})"
     load = "_launch.widen(tl.load({} + i, mask=i < n))"
     lines = [
         "@triton.jit",
@@ -172,6 +181,7 @@ def joint_kernel(
     parameters: Sequence[str],
     callees: Sequence[Sequence[str]],
     gradient: bool,
+    casts: bool = False,
 ) -> str:
     """The source of the kernel of several inputs or outputs: it loads, calls and stores, in one pass.
 
@@ -205,8 +215,10 @@ def joint_kernel(
         place = f"_joint.offsets(i, columns, {each}_row, {each}_column, strided)"
         lines.append(f"    {each} = _launch.widen(tl.load({each}_ptr + {place}, mask=i < n))")
     lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
-    given = "".join(f"{each}, " for each in (*inputs, *parameters))
-    values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given}fast)" for row in callees]
+    given = "".join(f"{each}, " for each in (*inputs, *parameters)) + _told(
+        grads[0] if gradient else outs[0], casts
+    )
+    values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given})" for row in callees]
     for position, (each, value) in enumerate(zip(stored, values, strict=True)):
         place = f"_joint.offsets(i, columns, {each}_row, {each}_column, scattered)"
         store = f"tl.store({each}_ptr + {place}, {value}, mask=i < n)"
@@ -222,6 +234,7 @@ def pairs_kernel(
     callees: Sequence[Sequence[str]],
     gradient: bool,
     joined: bool,
+    casts: bool = False,
 ) -> str:
     """The source of the kernel of two inputs that alternate in one tensor, otherwise as `joint_kernel`.
 
@@ -253,8 +266,10 @@ def pairs_kernel(
         f"    {', '.join(each)} = _packed.load_pairs({place}_ptr, start, n, tile)" for each, place in pairs
     ]
     lines += [f"    {p} = _launch.as_parameter({p}, {inputs[0]})" for p in parameters]
-    given = "".join(f"{each}, " for each in (*inputs, *parameters))
-    values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given}fast)" for row in callees]
+    given = "".join(f"{each}, " for each in (*inputs, *parameters)) + _told(
+        (outer if gradient else stored)[0], casts
+    )
+    values = _gradients(callees, grads, given) if gradient else [f"{row[0]}({given})" for row in callees]
     if gradient or joined:
         lines.append(f"    _packed.store_pairs({stored[0]}_ptr, {', '.join(values)}, start, n, tile)")
     else:
@@ -268,9 +283,14 @@ def pairs_kernel(
 def _gradients(callees: Sequence[Sequence[str]], grads: Sequence[str], given: str) -> list[str]:
     """For each input, the sum over the outputs of a gradient times a derivative."""
     return [
-        " + ".join(f"{grad} * {slope}({given}fast)" for grad, slope in zip(grads, column, strict=True))
+        " + ".join(f"{grad} * {slope}({given})" for grad, slope in zip(grads, column, strict=True))
         for column in zip(*callees, strict=True)
     ]
+
+
+def _told(tensor: str, casts: bool) -> str:
+    """What a jit function is told last; the type of results, of which `tensor` is one, if it has `casts`."""
+    return f"fast, {tensor}_ptr.dtype.element_ty" if casts else "fast"
 
 
 _PARTS = ("_ptr", "_row", "_column")
@@ -309,9 +329,47 @@ def _shaped(result: Text, x: str) -> str:
             return result.source
 
 
-def _sign_kept(result: Expr) -> Expr:
-    """A negated result as a product: Triton's -x is 0 - x, which makes 0 of a zero that should be -0."""
-    return Number(-1) * result.args[0] if is_op(result, "neg") else result
+_ODD = (
+    *("mul", "div", "ratio", "product", "neg", "max", "min", "cast"),
+    *("expm1", "log1p", "erf", "sin", "asin", "atan", "cbrt", "sqrt", "sign", "floor", "ceil", "round"),
+)
+"""Operations whose result is a zero of the other sign, or an infinity, if an operand is."""
+
+
+def _signs_kept(function: Function) -> tuple[list[Expr], Expr]:
+    """The values of the steps and the result, with the sign of zero that negations should give.
+
+    Triton's -x is 0 - x, which makes 0 of a zero that should be -0. Where the result tells the sign, a
+    negation is a product, which compilers write as the negation that it is.
+    """
+    telling: set[Expr] = {function.result}
+
+    def kept(root: Expr) -> Expr:
+        for node in reversed(list(postorder(root))):
+            if node in telling and isinstance(node, Apply):
+                telling.update(_telling_operands(node))
+        done: dict[Expr, Expr] = {}
+        for node in postorder(root):
+            args = tuple(done[arg] for arg in node.args)
+            if is_op(node, "neg") and node in telling:
+                done[node] = Number(-1) * args[0]
+            else:
+                done[node] = Apply(node.op, *args) if isinstance(node, Apply) else node
+        return done[root]
+
+    result, steps = kept(function.result), []
+    for step in reversed(function.steps):
+        if Symbol(step.name) in telling:
+            telling.add(step.value)
+        steps.append(kept(step.value))
+    return steps[::-1], result
+
+
+def _telling_operands(node: Apply) -> tuple[Expr, ...]:
+    """The operands whose zeros' signs make that of the result."""
+    if node.op in ("where", "copysign"):
+        return node.args[1:]
+    return node.args if node.op in _ODD else ()
 
 
 def _is_float32(literal: str) -> bool:
