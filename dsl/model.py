@@ -10,14 +10,15 @@ from typing import Literal
 
 from dsl.activation import Activation
 
-Family = Literal["product", "channels", "groups", "rows"]
-"""What a layer is: a product (convolution, matrix), or a normalisation over what."""
+Family = Literal["product", "channels", "groups", "rows", "residual"]
+"""What a layer is: a product (convolution, matrix), a normalisation over what, or the model's input added."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """A layer that a model may hold: a class of `torch.nn`, what the attribute that holds it is called, its
-    arguments in PyTorch's order with their types, and how many of them have no default.
+    arguments in PyTorch's order with their types, and how many of them have no default. A residual has no
+    class, and no attribute.
     """
 
     module: str
@@ -66,6 +67,7 @@ LAYERS: dict[str, Layer] = {
     "rmsnorm": _layer(
         "RMSNorm", "rms", "rows", "normalized_shape:shape", "eps:maybe elementwise_affine:bool"
     ),
+    "residual": _layer("", "", "residual", "", ""),
 }
 """The layers by the names that they have in a model."""
 

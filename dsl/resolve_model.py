@@ -87,6 +87,10 @@ class _Reader:
         """The model; worth nothing where there are errors."""
         defaults = self.signature()
         stages = _numbered(list(filter(None, map(self.stage, self.syntax.stages))))
+        first = self.syntax.stages[0]
+        if first.text == "residual":
+            message = "a residual as the first stage would add the model's input to itself"
+            self.note("E0103", message, first, "put it behind the stages whose result the input is added to")
         arguments = tuple(
             Argument(name, self.types.get(name, _type_of(default)), default)
             for name, default in defaults.items()

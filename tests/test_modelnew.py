@@ -36,6 +36,9 @@ model conv_mish_bn(in_channels, out_channels, kernel_size, eps = 1e-5, momentum 
     conv2d(in_channels, out_channels, kernel_size) -> mish -> batchnorm2d(out_channels, eps, momentum)
 
 model rows(n) = linear(n, n) -> elu(2) -> layernorm(n) -> softsign -> linear(n, n) -> mish -> elu(0.5)
+
+model block(n) = conv2d(n, n, 3, padding = 1) -> softsign -> batchnorm2d(n) -> mish -> residual -> elu(2)
+  -> linear(8, 8) -> layernorm(8) -> residual
 """
 
 
@@ -44,12 +47,18 @@ def rows(m: Any, x: Tensor) -> Tensor:
     return functional.elu(functional.mish(m.linear2(x)), 0.5)
 
 
+def block(m: Any, x: Tensor) -> Tensor:
+    y = functional.elu(functional.mish(m.bn(functional.softsign(m.conv(x)))) + x, 2)
+    return m.ln(m.linear(y)) + x  # type: ignore[no-any-return]
+
+
 CASES: dict[str, tuple[tuple[Any, ...], tuple[int, ...], Callable[[Any, Tensor], Tensor]]] = {
     "conv_mish_bn": ((3, 8, 3), (2, 3, 7, 10), lambda m, x: m.bn(functional.mish(m.conv(x)))),
     "softsign": ((), (4, 37), lambda _, x: functional.softsign(x)),
     "elu": ((0.5,), (4, 37), lambda _, x: functional.elu(x, 0.5)),
     "limit": ((0.5,), (4, 37), lambda _, x: x.clamp(max=0.5)),
     "rows": ((12,), (5, 12), rows),
+    "block": ((4,), (2, 4, 5, 8), block),
 }
 """What is emitted: init inputs, the input's shape, and what the module does as one types it."""
 
@@ -132,7 +141,7 @@ def test_the_order(name: str, folder: Path) -> None:
     assert "from ." not in text
 
 
-@pytest.mark.parametrize("name", ["conv_mish_bn", "elu", "rows"])
+@pytest.mark.parametrize("name", ["conv_mish_bn", "elu", "rows", "block"])
 def test_second_derivatives(name: str, folder: Path) -> None:
     arguments, shape, plain = CASES[name]
     model = load(folder / f"{name}.py").ModelNew(*arguments).double()

@@ -51,6 +51,16 @@ model sequences(n) = conv1d(n, n, 3) -> mish -> batchnorm1d(n, track_running_sta
 
 model mlp(n, alpha = 0.5) = linear(n, 2 * n) -> silu -> elu(alpha) -> linear(2 * n, n) -> mish -> layernorm(n)
   -> linear(n, n) -> elu(alpha) -> rmsnorm(n, eps = 1e-6) -> silu -> batchnorm1d(n)
+
+model basic(n) = conv2d(n, n, 3, padding = 1, bias = False) -> batchnorm2d(n) -> relu
+  -> conv2d(n, n, 3, padding = 1) -> batchnorm2d(n) -> residual -> relu
+
+model residuals(n, alpha = 0.5) = conv2d(n, n, 3, padding = 1) -> mish -> groupnorm(2, n) -> elu(alpha)
+  -> residual -> silu -> elu(2 * alpha) -> conv2d(n, n, 1) -> batchnorm2d(n) -> residual -> residual
+
+model encoder(n, alpha = 0.5) = linear(n, n) -> residual -> silu -> layernorm(n) -> silu -> residual
+  -> elu(alpha) -> linear(n, n) -> elu(alpha) -> rmsnorm(n) -> mish -> residual -> linear(n, n) -> silu
+  -> residual -> relu -> batchnorm1d(n) -> residual -> mish
 """
 
 
@@ -66,11 +76,32 @@ def mlp(m: Any, x: Tensor) -> Tensor:
     return m.bn(functional.silu(m.rms(functional.elu(m.linear3(x), 0.5))))  # type: ignore[no-any-return]
 
 
+def basic(m: Any, x: Tensor) -> Tensor:
+    """The block that ResNet-18 is made of."""
+    y = functional.relu(m.bn1(m.conv1(x)))
+    return functional.relu(m.bn2(m.conv2(y)) + x)
+
+
+def residuals(m: Any, x: Tensor) -> Tensor:
+    y = functional.elu(m.gn(functional.mish(m.conv1(x))), 0.5) + x
+    return m.bn(m.conv2(functional.elu(functional.silu(y)))) + x + x  # type: ignore[no-any-return]
+
+
+def encoder(m: Any, x: Tensor) -> Tensor:
+    y = functional.elu(functional.silu(m.ln(functional.silu(m.linear1(x) + x))) + x, 0.5)
+    y = functional.mish(m.rms(functional.elu(m.linear2(y), 0.5))) + x
+    y = functional.silu(m.linear3(y)) + x
+    return functional.mish(m.bn(functional.relu(y)) + x)
+
+
 PLAIN: dict[str, tuple[tuple[Any, ...], tuple[int, ...], Callable[[Any, Tensor], Tensor]]] = {
     "ConvMishBn": ((3, 8, 3), (2, 3, 7, 10), lambda m, x: m.bn(functional.mish(m.conv(x)))),
     "Convolutional": ((4,), (2, 3, 6, 5), convolutional),
     "Sequences": ((5,), (2, 5, 11), lambda m, x: m.bn(functional.mish(m.conv(x)))),
     "Mlp": ((10,), (7, 10), mlp),
+    "Basic": ((4,), (2, 4, 6, 5), basic),
+    "Residuals": ((4,), (2, 4, 6, 5), residuals),
+    "Encoder": ((10,), (7, 10), encoder),
 }
 """Every model: its arguments, its input's shape, and what it does as one types it."""
 
@@ -134,8 +165,9 @@ def test_like_layers_one_by_one(name: str, package: Any) -> None:
 
 @interpreted
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["ConvMishBn", "Basic"])
 def test_convolutions_that_are_faster_channels_last(
-    dtype: torch.dtype, package: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, dtype: torch.dtype, package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they give is read as it lies, and the result is laid out as PyTorch lays it out."""
     epilogue = importlib.import_module(f"{package.__name__}._epilogue")
@@ -147,8 +179,8 @@ def test_convolutions_that_are_faster_channels_last(
 
     monkeypatch.setattr(epilogue, "_is_faster_channels_last", chosen)
     for training in (True, False):
-        model, copied, plain = both(package, "ConvMishBn", dtype=dtype)
-        x = torch.randn(2, 3, 9, 20, dtype=dtype, requires_grad=True)
+        model, copied, plain = both(package, name, dtype=dtype)
+        x = torch.randn(2, PLAIN[name][1][1], 9, 20, dtype=dtype, requires_grad=True)
         close = {"rtol": 1e-4, "atol": 1e-5} if dtype is torch.float32 else {}
         compare(model.train(training), copied.train(training), plain, x, **close)
     assert seen
@@ -164,17 +196,17 @@ def test_statistics_where_the_first_tile_is_like_no_other(package: Any) -> None:
         torch.testing.assert_close(module._normalised(x, norm).double(), exact, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["ConvMishBn", "Convolutional"])
+@pytest.mark.parametrize("name", ["ConvMishBn", "Convolutional", "Basic", "Residuals"])
 def test_channels_last(name: str, package: Any) -> None:
     model, copied, plain = both(package, name, dtype=torch.float64, memory_format=torch.channels_last)
     x = sample(name).detach().to(memory_format=torch.channels_last).requires_grad_()
-    if name == "Convolutional":  # where PyTorch's group normalisation decides the strides
+    if name in ("Convolutional", "Residuals"):  # where PyTorch's group normalisation decides the strides
         torch.testing.assert_close(model(x), plain(copied, x))
     else:
         compare(model, copied, plain, x)
 
 
-@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp"])
+@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp", "Basic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_smaller_types(name: str, dtype: torch.dtype, package: Any) -> None:
     model, copied, plain = both(package, name, dtype=dtype)
@@ -221,7 +253,7 @@ def test_statistics_do_not_cancel(package: Any) -> None:
     torch.testing.assert_close(module._normalised(values, norm).double(), exact, rtol=0, atol=0.06)
 
 
-@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp"])
+@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp", "Basic", "Residuals", "Encoder"])
 def test_second_derivatives(name: str, package: Any) -> None:
     model, copied, plain = both(package, name, dtype=torch.float64)
     x = sample(name)
@@ -267,9 +299,8 @@ def test_what_else_sees_the_layers(package: Any) -> None:
     torch.testing.assert_close(converted.eval()(x), plain(copied.eval(), x))
 
 
-@compiled
 def test_autocast(package: Any) -> None:
-    for name in PLAIN:
+    for name in ["Basic"] if INTERPRETED else PLAIN:
         model, copied, plain = both(package, name)
         x = sample(name, torch.float32)
         with torch.autocast("cpu", torch.bfloat16):
@@ -278,13 +309,88 @@ def test_autocast(package: Any) -> None:
         torch.testing.assert_close(y, expected, rtol=0.1, atol=0.1)
 
 
-def test_transforms(package: Any) -> None:
-    model, copied, plain = both(package, "Mlp", dtype=torch.float64)
+@pytest.mark.parametrize("name", ["Mlp", "Encoder"])
+def test_transforms(name: str, package: Any) -> None:
+    model, copied, plain = both(package, name, dtype=torch.float64)
     model.eval()
     copied.eval()
-    x = sample("Mlp").detach()
+    x = sample(name).detach()
     jacobian = torch.func.jacrev(lambda x: model(x).sum(0))(x)
     torch.testing.assert_close(jacobian, torch.func.jacrev(lambda x: plain(copied, x).sum(0))(x))
+
+
+KINDS = {
+    "Basic": ("_normalised2", "bn2"),
+    "Residuals": ("_normalised1", "gn"),
+    "Encoder": ("_normalised1", "ln"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "types", ["float32 bfloat16", "bfloat16 float32", "float16 bfloat16", "float32 float64"]
+)
+def test_residuals_of_another_type(name: str, types: str, package: Any) -> None:
+    """The result has the type that PyTorch promotes to, each gradient that of its tensor."""
+    ours, theirs = (getattr(torch, each) for each in types.split())
+    model, _, _ = both(package, name)
+    place, attribute = KINDS[name]
+    module = importlib.import_module(f"{package.__name__}.{name.lower()}")
+    call, norm = getattr(module, place), getattr(model, attribute)
+    x = sample(name, ours)
+    residual = torch.randn_like(x, dtype=theirs, requires_grad=True)
+    settings = next(iter(value for key, value in vars(model).items() if key.startswith("_settings")), ())
+    given = {"Basic": {}, "Residuals": {"after": settings[:1], "later": settings[1:]}}
+    options = given.get(name, {"later": settings[:1]})
+    norm.to(ours if name == "Encoder" else torch.float32)
+    y = call(x, norm, residual=residual, **options)
+    assert y.dtype is torch.promote_types(ours, theirs)
+    found = torch.autograd.grad(y.sum(), [x, residual])
+    assert [each.dtype for each in found] == [ours, theirs]
+    x, residual = (each.detach().double().requires_grad_() for each in (x, residual))
+    exact = call._plain(
+        x, norm.double(), tuple(options.get(key, ()) for key in ("before", "after", "later")), residual
+    )
+    torch.testing.assert_close(y.double(), exact, rtol=0.02, atol=0.02)
+    expected = torch.autograd.grad(exact.sum(), [x, residual])
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.05)
+
+
+@interpreted
+@pytest.mark.parametrize("name", KINDS)
+def test_residuals_of_another_layout(name: str, package: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, copied, plain = both(package, name, dtype=torch.float64)
+    calls = [
+        each
+        for each in vars(sys.modules[f"{package.__name__}.{name.lower()}"]).values()
+        if hasattr(each, "_plain")
+    ]
+    for x in (
+        sample(name).detach().transpose(-1, -2).contiguous().transpose(-1, -2).requires_grad_(),
+        sample(name)[::1].expand(2, *PLAIN[name][1])[0],
+    ):
+        expected = plain(copied, x)
+        with monkeypatch.context() as patch:
+            for each in calls:
+                patch.setattr(each, "_plain", None)
+            y = model(x)
+            torch.testing.assert_close(y, expected)
+            grad = torch.randn_like(y)
+            ours = torch.autograd.grad(y, [x, *model.parameters()], grad)
+        theirs = torch.autograd.grad(expected, [x, *copied.parameters()], grad)
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_residuals_of_another_shape(package: Any) -> None:
+    """What PyTorch broadcasts is broadcast, what it refuses refused."""
+    model, copied, _ = both(package, "Basic", dtype=torch.float64)
+    module = importlib.import_module(f"{package.__name__}.basic")
+    x = sample("Basic")
+    y = module._normalised2(x, model.bn2, residual=x[:1, :1])
+    torch.testing.assert_close(y, functional.relu(copied.bn2(x) + x[:1, :1]))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        module._normalised2(x, model.bn2, residual=x[..., 1:])
 
 
 TILES: dict[str, dict[str, Any]] = {
@@ -294,9 +400,10 @@ TILES: dict[str, dict[str, Any]] = {
     "one plane": {"R": 1, "K": 1, "T": 1024, "UNIT": 16, "outer": 1, "x_last": False, "y_last": False},
     "rows": {"R": 2, "T": 1024},
 }
+TILES |= {f"{kind}, added to": TILES[kind] for kind in ("planes", "channels_last", "across", "rows")}
 """Tiles, and arguments of one, which Triton takes for constants. Planes of 126 x 126 divide by 4 alone."""
 
-WIDTHS = dict.fromkeys(TILES, 128) | {"planes": 64}
+WIDTHS = dict.fromkeys(TILES, 128) | {"planes": 64, "planes, added to": 64}
 """Bits of the widest load of bfloat16 there should be."""
 
 ACCUMULATORS = (
@@ -314,7 +421,10 @@ def test_kernels_compile_for_gpus(kind: str, package: Any) -> None:
 
     from dsl import inspect
 
-    name, prefix = ("mlp", "_normalised1") if kind == "rows" else ("conv_mish_bn", "_normalised")
+    name, prefix = {
+        "rows": ("mlp", "_normalised1"),
+        "rows, added to": ("encoder", "_normalised1"),
+    }.get(kind, ("basic", "_normalised2") if "added" in kind else ("conv_mish_bn", "_normalised"))
     module = importlib.import_module(f"{package.__name__}.{name}")
     flags = dict.fromkeys(("affine", "shifted", "carried", "centred", "fast"), True)
     flags |= {"wide": False, "frozen": False}
@@ -343,7 +453,7 @@ def test_kernels_compile_for_gpus(kind: str, package: Any) -> None:
 
 
 @compiled
-@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp"])
+@pytest.mark.parametrize("name", ["ConvMishBn", "Mlp", "Basic", "Residuals"])
 def test_under_the_compiler(name: str, package: Any) -> None:
     model, copied, plain = both(package, name, dtype=torch.float64)
     compare(torch.compile(model, fullgraph=True, backend="aot_eager"), copied, plain, sample(name))
@@ -368,8 +478,9 @@ def test_what_measures_them_runs(package: Any, tmp_path: Path, monkeypatch: pyte
 @compiled
 def test_what_the_page_shows() -> None:
     text = (Path(__file__).parent.parent / "docs/models.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```act\n(.*?)```", text, re.DOTALL)
-    assert not check_text(block)
+    blocks = re.findall(r"```act\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    assert not any(map(check_text, blocks))
     stages = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE))))
     assert stages == set(LAYERS)
 

@@ -1,7 +1,8 @@
 """What the models of this package share: activations around a normalisation, in few passes over memory.
 
-In: kernels of one model's activations (`before` the normalisation and `after` it). Out: functions of a tensor
-and PyTorch's own normalisation layer, whose parameters and statistics they use.
+In: kernels of one model's activations (`before` the normalisation and `after` it; `later`, behind a residual
+that is added then). Out: functions of a tensor and PyTorch's own normalisation layer, whose parameters and
+statistics they use.
 
 A tensor is seen as outer x groups x inner elements, one next to the other. Batch normalisation has a group
 for each channel: of images laid out as NCHW, inner is a plane; as channels_last, inner is 1. Group
@@ -14,6 +15,7 @@ autocast that changes types, a layer of another class such as SyncBatchNorm), th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -282,19 +284,25 @@ def over_groups(x: Tensor, groups: int) -> Shape:
     return Shape(View(1, samples * groups, per * plane), View(1, samples * channels, plane), per, channels)
 
 
+Parameters = tuple[tuple[float, ...], ...]
+"""Those of the activations before a normalisation, after it, and after a residual."""
+
+
 class Normalised:
     """after(norm(before(x))) for one kind of layer; called with a tensor, the layer and the parameters of the
-    activations, first those of `before`.
+    activations, first those of `before`. With a residual later(after(norm(before(x))) + residual).
 
-    `before` and `after` are the activations in torch operations, `types` the layers whose kernels these are.
-    Raises what the layer raises for an input that it does not take.
+    `before`, `after` and `later` are the activations in torch operations, `types` the layers whose kernels
+    these are. Raises what the layer raises for an input that it does not take.
     """
 
     types: tuple[type[nn.Module], ...] = ()
     under_autocast = False
 
-    def __init__(self, before: Formula, after: Formula, kernels: tuple[Any, ...]) -> None:
-        self.before, self.after, self.kernels = before, after, kernels
+    def __init__(
+        self, before: Formula, after: Formula, kernels: tuple[Any, ...], later: Formula = identity
+    ) -> None:
+        self.before, self.after, self.later, self.kernels = before, after, later, kernels
         self._interpreted = not isinstance(kernels[0], JITFunction)
 
     def __call__(
@@ -304,23 +312,28 @@ class Normalised:
         before: tuple[float, ...] = (),
         after: tuple[float, ...] = (),
         conv: nn.Module | None = None,
+        residual: Tensor | None = None,
+        later: tuple[float, ...] = (),
     ) -> Tensor:
         """The activations and the layer between them, of `x` or of what a convolution makes of it."""
+        given = (before, after, later)
         if is_compiling():
-            return self._plain(x if conv is None else conv(x), norm, before, after)
+            return self._plain(x if conv is None else conv(x), norm, given, residual)
         planes, shift = False, None
         if conv is not None:
             planes = not _has_channels_last(x, conv)
             x, shift = self._product(x, conv, norm)
-        if self._fuses(x, norm):
-            return self.fused(x, norm, before, after, shift, planes)
-        return self._plain(x if shift is None else x + _over_planes(shift, x), norm, before, after)
+        if self._fuses(x, norm) and (residual is None or _is_added(residual, x)):
+            return self.fused(x, norm, given, residual, shift, planes)
+        return self._plain(x if shift is None else x + _over_planes(shift, x), norm, given, residual)
 
     def _plain(
-        self, x: Tensor, norm: nn.Module, before: tuple[float, ...], after: tuple[float, ...]
+        self, x: Tensor, norm: Callable[[Tensor], Tensor], given: Parameters, residual: Tensor | None
     ) -> Tensor:
         """The same one by one."""
-        return self.after(norm(self.before(x, *before)), *after)
+        before, after, later = given
+        x = self.after(norm(self.before(x, *before)), *after)
+        return x if residual is None else self.later(x + residual, *later)
 
     def _product(self, x: Tensor, conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor | None]:
         """What a convolution makes of `x`, and the bias if it is left to the kernels."""
@@ -330,8 +343,8 @@ class Normalised:
         self,
         x: Tensor,
         norm: Any,
-        before: tuple[float, ...],
-        after: tuple[float, ...],
+        given: Parameters,
+        residual: Tensor | None,
         shift: Tensor | None,
         planes: bool,
     ) -> Tensor:
@@ -352,6 +365,17 @@ class Normalised:
             and not _is_listened_to(norm)
             and (self.under_autocast or not torch.is_autocast_enabled(x.device.type))
         )
+
+
+def _is_added(residual: Tensor, x: Tensor) -> bool:
+    """Whether kernels can add a tensor; what is broadcast, and what is wrong, goes to PyTorch."""
+    return (
+        residual.shape == x.shape
+        and residual.device == x.device
+        and residual.dtype in _COMPUTE
+        and residual.layout is torch.strided
+        and _is_plain(residual)
+    )
 
 
 def _is_listened_to(norm: nn.Module) -> bool:
@@ -424,15 +448,15 @@ class BatchNormalised(Normalised):
         self,
         x: Tensor,
         norm: Any,
-        before: tuple[float, ...],
-        after: tuple[float, ...],
+        given: Parameters,
+        residual: Tensor | None,
         shift: Tensor | None,
         planes: bool,
     ) -> Tensor:
         """The layer's own bookkeeping, then the kernels."""
         norm._check_input_dim(x)
         if x.shape[1] != norm.num_features:
-            return self._plain(x, norm, before, after)  # the layer says what is wrong
+            return self._plain(x, norm, given, residual)  # the layer says what is wrong
         training = norm.training or norm.running_mean is None
         momentum = 0.0 if norm.momentum is None else norm.momentum
         track = norm.training and norm.track_running_stats and norm.running_mean is not None
@@ -445,8 +469,9 @@ class BatchNormalised(Normalised):
         running = (norm.running_mean, norm.running_var) if track or not training else (None, None)
         x = _dense(x)
         shape = over_channels(x, planes)
-        settings = _Settings(self, shape, norm.eps, momentum, training, 0, before, after)
-        result: Tensor = _OverGroups.apply(x, norm.weight, norm.bias, shift, *running, settings)
+        settings = _Settings(self, shape, norm.eps, momentum, training, 0, given)
+        tensors = (x, norm.weight, norm.bias, residual, shift, *running)
+        result: Tensor = _OverGroups.apply(*tensors, settings)
         return result
 
 
@@ -503,18 +528,19 @@ class GroupNormalised(Normalised):
         self,
         x: Tensor,
         norm: Any,
-        before: tuple[float, ...],
-        after: tuple[float, ...],
+        given: Parameters,
+        residual: Tensor | None,
         shift: Tensor | None,
         planes: bool,
     ) -> Tensor:
         """The kernels, with statistics of their own for every sample."""
         if x.dim() < 2 or x.shape[1] != norm.num_channels:
-            return self._plain(x, norm, before, after)
+            return self._plain(x, norm, given, residual)
         x = x.contiguous()
         shape = over_groups(x, norm.num_groups)
-        settings = _Settings(self, shape, norm.eps, 0.0, True, norm.num_groups, before, after)
-        result: Tensor = _OverGroups.apply(x, norm.weight, norm.bias, None, None, None, settings)
+        settings = _Settings(self, shape, norm.eps, 0.0, True, norm.num_groups, given)
+        tensors = (x, norm.weight, norm.bias, residual, None, None, None)
+        result: Tensor = _OverGroups.apply(*tensors, settings)
         return result
 
 
@@ -530,20 +556,20 @@ class RowNormalised(Normalised):
         self,
         x: Tensor,
         norm: Any,
-        before: tuple[float, ...],
-        after: tuple[float, ...],
+        given: Parameters,
+        residual: Tensor | None,
         shift: Tensor | None,
         planes: bool,
     ) -> Tensor:
         """A row in registers: statistics and result of one read."""
         wanted = tuple(norm.normalized_shape)
         if tuple(x.shape[x.dim() - len(wanted) :]) != wanted or prod(wanted) > _LONGEST_ROW:
-            return self._plain(x, norm, before, after)
+            return self._plain(x, norm, given, residual)
         eps = torch.finfo(x.dtype).eps if norm.eps is None else norm.eps
         centred = isinstance(norm, nn.LayerNorm)
-        settings = _Settings(self, centred, eps, 0.0, True, wanted, before, after)
+        settings = _Settings(self, centred, eps, 0.0, True, wanted, given)
         bias = norm.bias if centred else None
-        result: Tensor = _OverRows.apply(x.contiguous(), norm.weight, bias, settings)
+        result: Tensor = _OverRows.apply(x.contiguous(), norm.weight, bias, residual, settings)
         return result
 
 
@@ -561,8 +587,12 @@ class _Settings:
     momentum: float
     training: bool
     detail: Any
-    before: tuple[float, ...]
-    after: tuple[float, ...]
+    given: Parameters
+
+    @property
+    def parameters(self) -> tuple[float, ...]:
+        """Those of all activations."""
+        return sum(self.given, ())
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -649,7 +679,7 @@ def _moments(
     tiling = _tiling(view, x, (last,), "sums")
     acc = _accumulator(x)
     found = x.new_empty(3, view.groups, tiling.parts, dtype=_COMPUTE[x.dtype]).unbind()
-    given = (x, x if shift is None else shift, *found, *settings.before, *tiling.where)
+    given = (x, x if shift is None else shift, *found, *settings.given[0], *tiling.where)
     _launch(settings, 0, tiling, x, *given, x_last=last, carried=shift is not None, acc=acc)
     mean, rstd = x.new_empty(2, view.groups, dtype=_COMPUTE[x.dtype]).unbind()
     P = min(triton.next_power_of_2(tiling.parts), 1024)
@@ -670,7 +700,7 @@ def _moments(
 
 
 class _OverGroups(Function):
-    """after(weight * (before(x + shift) - mean) / deviation + bias), statistics over groups."""
+    """later(after(weight * (before(x + shift) - mean) / deviation + bias) + residual), over groups."""
 
     @staticmethod
     def forward(
@@ -678,6 +708,7 @@ class _OverGroups(Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
+        residual: Tensor | None,
         shift: Tensor | None,
         running_mean: Tensor | None,
         running_var: Tensor | None,
@@ -691,50 +722,58 @@ class _OverGroups(Function):
             compute = _COMPUTE[x.dtype]
             mean, rstd = running_mean.to(compute), torch.rsqrt(running_var.to(compute) + settings.eps)
             ctx.frozen = (running_mean, running_var)
-        ctx.save_for_backward(x, weight, bias, shift, mean, rstd)
+        ctx.save_for_backward(x, weight, bias, residual, shift, mean, rstd)
         ctx.settings = settings
-        out = _like(x, settings.shape)
         shape = settings.shape
-        tiling = _tiling(shape.elements, x, shape.last, "forward")
-        given = (x, out, *_parameters(mean, rstd, weight, bias, shift), *settings.before, *settings.after)
+        out = _like(x, shape, _result(x, residual))
+        tiling = _tiling(shape.elements, out, shape.last, "forward")
+        added = () if residual is None else (_laid_out(residual, residual.dtype, x, shape),)
+        tensors = (x, out, *_parameters(mean, rstd, weight, bias, shift), *added)
+        given = (*tensors, *settings.parameters)
         choices = _choices(settings, weight, bias, shift)
         _launch(settings, 1, tiling, x, *given, *_numbers(tiling, shape), **choices)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, shift, mean, rstd = ctx.saved_tensors
+        x, weight, bias, residual, shift, mean, rstd = ctx.saved_tensors
         settings = ctx.settings
         if torch.is_grad_enabled() or not _is_plain(grads[0]):
-            wanted = (x, weight, bias, shift)
-            found = _by_autograd(ctx, wanted, grads[0], lambda v: _again(v, weight, bias, ctx))
+            wanted = (x, weight, bias, residual, shift)
+            found = _by_autograd(ctx, wanted, grads[0], partial(_again, ctx=ctx))
             return (*found, None, None, None)
         shape = settings.shape
-        grad = _laid_out(grads[0], x, shape)
-        tiling = _tiling(shape.elements, x, shape.last, "sums")
+        grad = _laid_out(grads[0], _result(x, residual), x, shape)
+        tiling = _tiling(shape.elements, grad, shape.last, "sums")
         parts = mean.new_empty(2, tiling.view.groups, tiling.parts)
-        tensors = (grad, x, *_parameters(mean, rstd, weight, bias, shift))
-        given = (*tensors, *parts.unbind(), *settings.before, *settings.after)
-        choices = _choices(settings, weight, bias, shift)
-        _launch(settings, 2, tiling, x, *given, *_numbers(tiling, shape), **choices, acc=_accumulator(x))
+        known = (x, *_parameters(mean, rstd, weight, bias, shift))
+        added: tuple[Tensor, ...] = ()
+        by_residual = grad
+        if residual is not None and settings.owner.later is not identity:
+            by_residual = torch.empty_like(grad)
+            added = (_laid_out(residual, residual.dtype, x, shape), by_residual)
+        given = (grad, *known, *parts.unbind(), *added, *settings.parameters)
+        choices = _choices(settings, weight, bias, shift) | {"acc": _accumulator(grad)}
+        _launch(settings, 2, tiling, x, *given, *_numbers(tiling, shape), **choices)
         sums = parts.sum(2)
         by_bias, by_weight = sums.view(2, -1, shape.channels).sum(1)
         dx = by_shift = None
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[4]:
             dx = torch.empty_like(x)
             scaled = sums if weight is None else (sums.view(2, -1, shape.channels) * weight).view(2, -1)
             size = shape.statistics.outer * shape.statistics.inner
             shared = (scaled.view(2, -1, shape.per).sum(2) / size).unbind()
-            tiling = _tiling(shape.elements, x, shape.last, "backward")
+            tiling = _tiling(shape.elements, grad, shape.last, "backward")
             parts = mean if shift is None else mean.new_empty(tiling.view.groups, tiling.parts)
-            given = (*tensors, *shared, dx, parts, *settings.before, *settings.after)
-            choices |= {"frozen": not settings.training, "acc": _accumulator(x)}
+            given = (by_residual, *known, *shared, dx, parts, *settings.parameters)
+            choices |= {"frozen": not settings.training}
             _launch(settings, 3, tiling, x, *given, *_numbers(tiling, shape), **choices)
             by_shift = None if shift is None else parts.sum(1).to(shift.dtype)
         return (
             dx,
             None if weight is None else by_weight.to(weight.dtype),
             None if bias is None else by_bias.to(bias.dtype),
+            None if residual is None else by_residual.to(residual.dtype),
             by_shift,
             None,
             None,
@@ -753,16 +792,22 @@ def _choices(settings: _Settings, *parameters: Tensor | None) -> dict[str, bool]
     return {"x_last": x_last, "y_last": y_last, **{name: each is not None for name, each in given}}
 
 
-def _like(x: Tensor, shape: Shape) -> Tensor:
+def _result(x: Tensor, residual: Tensor | None) -> torch.dtype:
+    """The type of the result, as PyTorch promotes types."""
+    return x.dtype if residual is None else torch.promote_types(x.dtype, residual.dtype)
+
+
+def _like(x: Tensor, shape: Shape, dtype: torch.dtype) -> Tensor:
     """A tensor for a result, which lies like `x` or has whole planes."""
     same = shape.last[0] == shape.last[1]
-    return torch.empty_like(x) if same else torch.empty_like(x, memory_format=torch.contiguous_format)
+    lies = torch.preserve_format if same else torch.contiguous_format
+    return torch.empty_like(x, dtype=dtype, memory_format=lies)
 
 
-def _laid_out(grad: Tensor, x: Tensor, shape: Shape) -> Tensor:
-    """A gradient that lies like the result."""
-    fits = grad.stride() == x.stride() if shape.last[0] == shape.last[1] else grad.is_contiguous()
-    return grad if fits and grad.dtype is x.dtype else _like(x, shape).copy_(grad)
+def _laid_out(given: Tensor, dtype: torch.dtype, x: Tensor, shape: Shape) -> Tensor:
+    """A gradient, or a residual, that lies like the result."""
+    fits = given.stride() == x.stride() if shape.last[0] == shape.last[1] else given.is_contiguous()
+    return given if fits and given.dtype is dtype else _like(x, shape, dtype).copy_(given)
 
 
 def _again(x: Tensor, weight: Tensor | None, bias: Tensor | None, ctx: Any) -> Tensor:
@@ -775,18 +820,21 @@ def _again(x: Tensor, weight: Tensor | None, bias: Tensor | None, ctx: Any) -> T
 
 
 def _by_autograd(
-    ctx: Any, wanted: tuple[Tensor | None, ...], grad: Tensor, norm: Callable[[Tensor], Tensor]
+    ctx: Any, wanted: tuple[Tensor | None, ...], grad: Tensor, norm: Callable[..., Tensor]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients that can be differentiated again: of the same computation in torch operations."""
+    """Gradients that can be differentiated again: of the same computation in torch operations.
+
+    Views stand for the tensors: what x was made of the residual by is not part of this computation.
+    """
     settings = ctx.settings
-    owner = settings.owner
-    shift = wanted[3] if len(wanted) > 3 else None
-    given = zip(wanted, ctx.needs_input_grad, strict=False)
-    inputs = [each for each, needs in given if needs and each is not None]
     with torch.enable_grad():
-        assert wanted[0] is not None
-        x = wanted[0] if shift is None else wanted[0] + _over_planes(shift, wanted[0])
-        y = owner.after(norm(owner.before(x, *settings.before)), *settings.after)
+        x, weight, bias, residual, *more = (None if each is None else each.view_as(each) for each in wanted)
+        shift = more[0] if more else None
+        given = zip((x, weight, bias, residual, *more), ctx.needs_input_grad, strict=False)
+        inputs = [each for each, needs in given if needs and each is not None]
+        assert x is not None
+        shifted = x if shift is None else x + _over_planes(shift, x)
+        y = settings.owner._plain(shifted, lambda value: norm(value, weight, bias), settings.given, residual)
         found = iter(torch.autograd.grad(y, inputs, grad, create_graph=torch.is_grad_enabled()))
     return tuple(next(found) if needs else None for needs in ctx.needs_input_grad[: len(wanted)])
 
@@ -799,60 +847,72 @@ def _parameters(
 
 
 class _OverRows(Function):
-    """after(weight * (before(x) - mean) / deviation + bias), statistics over rows."""
+    """later(after(weight * (before(x) - mean) / deviation + bias) + residual), statistics over rows."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, settings: _Settings
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        settings: _Settings,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, bias)
+        ctx.save_for_backward(x, weight, bias, residual)
         ctx.settings = settings
-        out = torch.empty_like(x)
+        out = torch.empty_like(x, dtype=_result(x, residual))
         length = prod(settings.detail)
         rows = x.numel() // length
         tile = _row_tile(rows, length)
-        tensors = (x, out, *_parameters(x, x, weight, bias)[2:4])
+        added = () if residual is None else (residual.contiguous(),)
+        tensors = (x, out, *_parameters(x, x, weight, bias)[2:4], *added)
         _run(
             settings.owner.kernels[0],
             triton.cdiv(rows, tile["R"]),
             x,
-            *(*tensors, *settings.before, *settings.after, settings.eps, rows, length),
-            **_row_constants(x, weight, bias, settings, tile),
+            *(*tensors, *settings.parameters, settings.eps, rows, length),
+            **_row_constants(out, weight, bias, settings, tile),
         )
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias = ctx.saved_tensors
+        x, weight, bias, residual = ctx.saved_tensors
         settings = ctx.settings
         if torch.is_grad_enabled() or not _is_plain(grads[0]):
 
-            def norm(value: Tensor) -> Tensor:
+            def norm(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
                 if settings.shape:
                     return functional.layer_norm(value, settings.detail, weight, bias, settings.eps)
                 return functional.rms_norm(value, settings.detail, weight, settings.eps)
 
-            return *_by_autograd(ctx, (x, weight, bias), grads[0], norm), None
-        grad = grads[0].to(x.dtype).contiguous()
+            return *_by_autograd(ctx, (x, weight, bias, residual), grads[0], norm), None
+        grad = grads[0].to(_result(x, residual)).contiguous()
         dx = torch.empty_like(x)
+        added: tuple[Tensor, ...] = ()
+        by_residual = grad
+        if residual is not None and settings.owner.later is not identity:
+            by_residual = torch.empty_like(grad)
+            added = (residual.contiguous(), by_residual)
         length = prod(settings.detail)
         rows = x.numel() // length
         tile = _row_tile(rows, length)
         blocks = triton.cdiv(rows, tile["R"])
         programs = min(blocks, _ROW_PROGRAMS)
-        by_bias, by_weight = x.new_empty(2, programs, length, dtype=_COMPUTE[x.dtype]).unbind()
-        tensors = (grad, x, dx, *_parameters(x, x, weight, bias)[2:4], by_bias, by_weight)
+        by_bias, by_weight = x.new_empty(2, programs, length, dtype=_COMPUTE[grad.dtype]).unbind()
+        tensors = (grad, x, dx, *_parameters(x, x, weight, bias)[2:4], by_bias, by_weight, *added)
         _run(
             settings.owner.kernels[1],
             programs,
             x,
-            *(*tensors, *settings.before, *settings.after, settings.eps, rows, length, blocks),
-            **_row_constants(x, weight, bias, settings, tile),
+            *(*tensors, *settings.parameters, settings.eps, rows, length, blocks),
+            **_row_constants(grad, weight, bias, settings, tile),
         )
         return (
             dx,
             None if weight is None else by_weight.sum(0).to(weight.dtype).view_as(weight),
             None if bias is None else by_bias.sum(0).to(bias.dtype).view_as(bias),
+            None if residual is None else by_residual.to(residual.dtype),
             None,
         )
 

@@ -37,6 +37,12 @@ _COEFFICIENTS = """\
 """
 _AT_PART = "g * (tl.num_programs(0) // tl.cdiv(groups, K)) + part"
 
+_TURN = """\
+        residual = {load_residual}
+        grad = grad * {later}_grad({after}({normal}, {pass_after}fast) + residual, {pass_later}fast)
+        tl.store(by_residual_ptr + at, grad, mask=keep)
+"""
+
 _MOMENTS = '''\
 @triton.jit
 def {name}_moments_kernel(
@@ -69,24 +75,24 @@ def {name}_moments_kernel(
 _APPLY = '''\
 @triton.jit
 def {name}_kernel(
-    x_ptr, out_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shift_ptr, {declared}{where}per, channels,
-    {all_choices}
+    x_ptr, out_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shift_ptr, {added}{declared}{where}per,
+    channels, {all_choices}
 ):
-    """out = after(weight * (before(x + shift) - mean) * rstd + bias)"""
+    """out = {opens}after(weight * (before(x + shift) - mean) * rstd + bias){closes}"""
 {share_map}{coefficients}    scale = rstd * weight
     for _ in tl.range(steps, num_stages=STAGES):
 {read}{cast}        z = ({before}(x, {pass_before}fast) - mean) * scale + bias
         at = _epilogue.lattice(o, g, i, groups, inner, y_last)
-        tl.store(out_ptr + at, {after}(z, {pass_after}fast), mask=keep)
+{read_residual}        tl.store(out_ptr + at, {result}, mask=keep)
 {next}'''
 
 _SUMS = '''\
 @triton.jit
 def {name}_sums_kernel(
     grad_ptr, x_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, shift_ptr, by_bias_ptr, by_weight_ptr,
-    {declared}{where}per, channels, {all_choices}, acc: tl.constexpr
+    {turned}{declared}{where}per, channels, {all_choices}, acc: tl.constexpr
 ):
-    """The gradients of every group's bias and weight, over a part of the tiles."""
+    """The gradients of every group's bias and weight, over a part of the tiles{and_residual}."""
 {share}{coefficients}    scale = rstd * weight
     by_bias = tl.zeros((R, K, T), acc)
     by_weight = tl.zeros((R, K, T), acc)
@@ -94,7 +100,7 @@ def {name}_sums_kernel(
 {read}        at = _epilogue.lattice(o, g, i, groups, inner, y_last)
         grad = {load_grad}
 {cast}        away = {before}(x, {pass_before}fast) - mean
-        grad = tl.where(keep, grad * {after}_grad(away * scale + bias, {pass_after}fast), 0.0)
+{turn}        grad = tl.where(keep, grad * {after}_grad(away * scale + bias, {pass_after}fast), 0.0)
         by_bias += grad
         by_weight += tl.where(keep, grad * away, 0.0)
 {next}    at = {at_part}
@@ -140,9 +146,10 @@ _ROWS_CHOICES = (
 _ROWS = '''\
 @triton.jit
 def {name}_kernel(
-    x_ptr, out_ptr, weight_ptr, bias_ptr, {declared}eps: tl.float64, rows, length, {choices}
+    x_ptr, out_ptr, weight_ptr, bias_ptr, {added}{declared}eps: tl.float64, rows, length, {choices}
 ):
-    """out = after(weight * (before(x) - mean) / deviation + bias), R rows to a program, in registers."""
+    """out = {opens}after(weight * (before(x) - mean) / deviation + bias){closes}, R rows to a program, \
+in registers."""
     row = _epilogue.some_rows(tl.program_id(0), R, wide)
     i = tl.arange(0, T)
     at = row[:, None] * length + i[None, :]
@@ -151,16 +158,16 @@ def {name}_kernel(
     bias = _epilogue.per_column(bias_ptr, i, (i < length) & shifted, 0.0)
     x = {load_x}
 {cast}    normal, _ = _epilogue.normal_rows({before}(x, {pass_before}fast), keep, length, eps, centred)
-    tl.store(out_ptr + at, {after}(normal * weight + bias, {pass_after}fast), mask=keep)
+{read_residual}    tl.store(out_ptr + at, {result}, mask=keep)
 '''
 
 _ROWS_SLOPE = '''\
 @triton.jit
 def {name}_grad_kernel(
-    grad_ptr, x_ptr, out_ptr, weight_ptr, bias_ptr, by_bias_ptr, by_weight_ptr, {declared}eps: tl.float64,
-    rows, length, blocks, {choices}
+    grad_ptr, x_ptr, out_ptr, weight_ptr, bias_ptr, by_bias_ptr, by_weight_ptr, {turned}{declared}
+    eps: tl.float64, rows, length, blocks, {choices}
 ):
-    """The gradient by x, and this program's part of those by weight and bias, from one read."""
+    """The gradient by x{and_residual}, and this program's part of those by weight and bias, from one read."""
     i = tl.arange(0, T)
     weight = _epilogue.per_column(weight_ptr, i, (i < length) & affine, 1.0)
     bias = _epilogue.per_column(bias_ptr, i, (i < length) & shifted, 0.0)
@@ -174,7 +181,7 @@ def {name}_grad_kernel(
         grad = {load_grad}
 {cast_inside}        value = {before}(x, {pass_before}fast)
         normal, rstd = _epilogue.normal_rows(value, keep, length, eps, centred)
-        grad = tl.where(keep, grad * {after}_grad(normal * weight + bias, {pass_after}fast), 0.0)
+{turn}        grad = tl.where(keep, grad * {after}_grad(normal * weight + bias, {pass_after}fast), 0.0)
         by_bias += tl.sum(grad, 0)
         by_weight += tl.sum(grad * normal, 0)
         grad = grad * weight
@@ -203,24 +210,46 @@ CLASSES = {"channels": "BatchNormalised", "groups": "GroupNormalised", "rows": "
 
 
 def kernels(
-    family: str, name: str, before: str, after: str, own: Sequence[str], later: Sequence[str]
+    family: str, name: str, chains: Sequence[tuple[str, Sequence[str]]], residual: bool = False
 ) -> list[tuple[str, str]]:
-    """The kernels' names and sources; `own` are the parameters of `before`, `later` those of `after`."""
+    """The kernels' names and sources, for activations before the normalisation, after it, and after what is
+    added if there is a `residual`: each chain's jit function and parameters.
+
+    Where no activation follows the residual its gradient is the result's, and no kernel is needed for it.
+    """
     rows = family == "rows"
-    parameters = (*own, *later)
+    (before, own), (after, following), *rest = chains
+    later, added = rest[0] if rest else ("", ())
+    parameters = (*own, *following, *added)
+    load = _LOAD.format(pointer="residual")
+    value = f"{after}({'normal * weight + bias' if rows else 'z'}, {_passed(following)}fast)"
+    if residual:
+        value = f"{later}({value} + residual, {_passed(added)}fast)" if later else f"{value} + residual"
 
     def casts(names: Sequence[str], depth: int) -> str:
         indent = 4 * depth * " "
         return "".join(f"{indent}{each}_ = _launch.as_parameter({each}, x)\n" for each in names)
 
+    said = ", that by what is added" if rows else "; and the gradient by what is added"
     fields = {
         "name": name,
         "before": before,
         "after": after,
         "declared": "".join(f"{each}: tl.float64, " for each in parameters),
         "declared_before": "".join(f"{each}: tl.float64, " for each in own),
-        "pass_before": "".join(f"{each}_, " for each in own),
-        "pass_after": "".join(f"{each}_, " for each in later),
+        "pass_before": _passed(own),
+        "pass_after": _passed(following),
+        "pass_later": _passed(added),
+        "later": later,
+        "normal": "normal * weight + bias" if rows else "away * scale + bias",
+        "result": value,
+        "added": "residual_ptr, " if residual else "",
+        "load_residual": load,
+        "read_residual": f"{(4 if rows else 8) * ' '}residual = {load}\n" if residual else "",
+        "turned": "residual_ptr, by_residual_ptr, " if later else "",
+        "and_residual": said if later else "",
+        "opens": "later(" if later else "",
+        "closes": f" + residual{')' if later else ''}" if residual else "",
         "load_x": _LOAD.format(pointer="x"),
         "load_grad": _LOAD.format(pointer="grad"),
         "choices": _ROWS_CHOICES if rows else _CHOICES,
@@ -236,5 +265,11 @@ def kernels(
         "cast_before": casts(own, 2),
         "cast_inside": casts(parameters, 2),
     }
+    fields["turn"] = _TURN.format(**fields) if later else ""
     templates = KERNELS["rows" if rows else "channels"]
     return [(f"{name}_{end}", text.format(**fields)) for end, text in templates]
+
+
+def _passed(parameters: Sequence[str]) -> str:
+    """Parameters as a kernel hands them on."""
+    return "".join(f"{each}_, " for each in parameters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import accumulate, pairwise, zip_longest
 
 from dsl import report
 from dsl.activation import Activation
@@ -21,11 +21,14 @@ from dsl.targets.spelling import number
 
 @dataclass
 class Part:
-    """What runs together: a product alone, or a normalisation with activations around it, or these alone."""
+    """What runs together: a product or a residual alone, or a normalisation with activations around it, or
+    these alone. After a normalisation a residual may be added, and activations follow it: `later`.
+    """
 
     layer: Stage | None = None
     before: list[Stage] = field(default_factory=list)
     after: list[Stage] = field(default_factory=list)
+    later: list[Stage] | None = None
     name: str = ""
 
     @property
@@ -34,10 +37,21 @@ class Part:
         return self.layer.what.family if self.layer and isinstance(self.layer.what, Layer) else "activations"
 
     @property
+    def normalises(self) -> bool:
+        """Whether it has a normalisation, in whose passes others run."""
+        return self.family in epilogue.CLASSES
+
+    @property
+    def residual(self) -> bool:
+        """Whether the model's input is added."""
+        return self.family == "residual" or self.later is not None
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Parts of one key have the same kernels."""
-        chains = [tuple(_activation(each).name for each in chain) for chain in (self.before, self.after)]
-        return ("channels" if self.family == "groups" else self.family, *chains)
+        every = (self.before, self.after, self.later or ())
+        chains = [tuple(_activation(each).name for each in chain) for chain in every]
+        return ("channels" if self.family == "groups" else self.family, self.residual, *chains)
 
 
 def parts(model: Model) -> list[Part]:
@@ -47,8 +61,9 @@ def parts(model: Model) -> list[Part]:
 
     def flush() -> None:
         if waiting:
-            if found and found[-1].family not in ("product", "activations"):
-                found[-1].after.extend(waiting)
+            if found and found[-1].normalises:
+                last = found[-1]
+                (last.after if last.later is None else last.later).extend(waiting)
             else:
                 found.append(Part(before=list(waiting)))
             waiting.clear()
@@ -59,8 +74,14 @@ def parts(model: Model) -> list[Part]:
         elif stage.what.family == "product":
             flush()
             found.append(Part(stage))
+        elif stage.what.family == "residual":
+            flush()
+            if found and found[-1].normalises and found[-1].later is None:
+                found[-1].later = []
+            else:
+                found.append(Part(stage))
         else:
-            if found and found[-1].family not in ("product", "activations"):
+            if found and found[-1].normalises:
                 flush()
             found.append(Part(stage, list(waiting)))
             waiting.clear()
@@ -79,10 +100,9 @@ def named(model: Model) -> list[Part]:
     A single activation has kernels of its own.
     """
     found = parts(model)
-    having = [part for part in found if part.family != "product" and (part.layer or len(part.before) > 1)]
     for word, chosen in (
-        ("_normalised", [part for part in having if part.layer]),
-        ("_activations", [part for part in having if not part.layer]),
+        ("_normalised", [part for part in found if part.normalises]),
+        ("_activations", [part for part in found if not part.layer and len(part.before) > 1]),
     ):
         keys = list(dict.fromkeys(part.key for part in chosen))
         for part in chosen:
@@ -182,16 +202,20 @@ def _at(place: int) -> str:
     return f"x{place}" if place else "x"
 
 
-def chains(part: Part) -> tuple[Chain, Chain]:
-    """What stands before and after the normalisation of a part."""
-    own = _places(part.before, 0)
-    later = _places(part.after, sum(map(len, own)))
+def chains(part: Part) -> list[Chain]:
+    """What stands before and after the normalisation of a part, and after its residual if anything does; or
+    the activations of a part that has none.
+    """
+    ends = {"_before": part.before, "_after": part.after}
     if part.layer is None:
-        return Chain(part.name, tuple(part.before), own), Chain("", (), [])
-    return (
-        Chain(f"{part.name}_before", tuple(part.before), own),
-        Chain(f"{part.name}_after", tuple(part.after), later),
-    )
+        ends = {"": part.before}
+    elif part.later:
+        ends["_later"] = part.later
+    found: list[Chain] = []
+    for end, stages in ends.items():
+        places = _places(stages, sum(len(each.parameters) for each in found))
+        found.append(Chain(f"{part.name}{end}", tuple(stages), places))
+    return found
 
 
 def module(model: Model, digest: str = "") -> str:
@@ -231,27 +255,24 @@ def _imports(model: Model, text: str) -> str:
 
 def kernel_sources(part: Part) -> list[tuple[str, str]]:
     """The kernels of a part that has some."""
-    before, after = chains(part)
-    return epilogue.kernels(
-        part.family, part.name, before.name, after.name, before.parameters, after.parameters
-    )
+    given = [(each.name, each.parameters) for each in chains(part)]
+    return epilogue.kernels(part.family, part.name, given, part.residual)
 
 
 def _definitions(part: Part, digest: str) -> list[str]:
     """The kernels of a part and what launches them."""
-    before, after = chains(part)
+    found = chains(part)
     if part.layer is None:
-        return [*before.jit(), *_operator(before, digest)]
+        return [*found[0].jit(), *_operator(found[0], digest)]
     sources = kernel_sources(part)
     kernels = ", ".join(name for name, _ in sources)
+    before, after, *rest = (f"{each.name}_torch" for each in found)
+    later = f", {rest[0] if rest else '_epilogue.identity'}" if part.residual else ""
     return [
-        *before.jit(),
-        *after.jit(),
+        *(text for each in found for text in each.jit()),
         *(text for _, text in sources),
-        before.torch(),
-        after.torch(),
-        f"{part.name} = _epilogue.{epilogue.CLASSES[part.family]}("
-        f"{before.name}_torch, {after.name}_torch, ({kernels}))\n",
+        *(each.torch() for each in found),
+        f"{part.name} = _epilogue.{epilogue.CLASSES[part.family]}({before}, {after}, ({kernels}){later})\n",
     ]
 
 
@@ -296,6 +317,7 @@ _PASSES = {
         "{chain}: a read for the statistics, then a read and a write; backward the same of two tensors",
     ],
     "rows": ["{chain}: one read, one write; backward the same"],
+    "residual": ["{chain}: two reads, one write, PyTorch's; backward nothing"],
 }
 
 
@@ -308,14 +330,19 @@ def _passes(part: Part) -> list[str]:
     layer = part.layer.attribute if part.layer else ""
     before = [_activation(each).name for each in part.before]
     after = [_activation(each).name for each in part.after]
-    chain = " -> ".join([*before, *([layer] if layer else []), *after])
-    return [line.format(layer=layer, chain=chain) for line in _PASSES[part.family]]
+    added = ["residual"] if part.residual else []
+    later = [_activation(each).name for each in part.later or ()]
+    chain = " -> ".join([*before, *([layer] if layer else []), *after, *added, *later])
+    lines = [line.format(layer=layer, chain=chain) for line in _PASSES[part.family]]
+    if part.normalises and part.residual:
+        lines.append("    The residual: a read; backward " + ("a read and a write" if later else "nothing"))
+    return lines
 
 
 def layers(model: Model) -> Iterator[str]:
     """The layers that a model holds, each with what makes it."""
     for stage in model.stages:
-        if isinstance(stage.what, Layer):
+        if stage.attribute:
             yield f"{stage.attribute} = {constructor(stage)}"
 
 
@@ -340,7 +367,7 @@ def settings(model: Model, found: Sequence[Part]) -> dict[int, str]:
     """The source of the activations' parameters, by the place of their part in the model."""
     kept = {}
     for place, part in enumerate(found):
-        values = [_given(stage) for stage in (*part.before, *part.after)]
+        values = [_given(stage) for stage in (*part.before, *part.after, *(part.later or ()))]
         flat = [f"float({value})" for each in values for value in each]
         if flat:
             kept[place] = ", ".join(flat)
@@ -386,6 +413,7 @@ def cls(model: Model, found: Sequence[Part], name: str = "") -> str:
         "",
         "    def forward(self, x: Tensor) -> Tensor:",
         '        """The stages in order."""',
+        *(["        residual = x"] if any(part.residual for part in found) else []),
     ]
     conv = None
     for place, (part, later) in enumerate(zip_longest(found, found[1:])):
@@ -412,8 +440,16 @@ def _call(part: Part, kept: int | None, conv: Stage | None = None) -> str:
     if part.layer is None:
         function = f"{part.name}_operator" if part.name else f"{_activation(part.before[0]).name}_function"
         return f"{function}(x{'' if kept is None else f', *self._settings{kept}'})"
-    assert part.layer is not None
-    count = len(chains(part)[0].parameters)
-    given = "" if kept is None else f", self._settings{kept}[:{count}], self._settings{kept}[{count}:]"
+    if part.family == "residual":
+        return "x + residual"
+    given = ""
+    if kept is not None:
+        ends = list(accumulate(len(each.parameters) for each in chains(part)))[:-1]
+        slices = [f"{start}:{end}" for start, end in pairwise(["", *ends, ""])]
+        names = ("", "", "later=")
+        given = "".join(
+            f", {name}self._settings{kept}[{each}]" for name, each in zip(names, slices, strict=False)
+        )
     taken = f", conv=self.{conv.attribute}" if conv else ""
-    return f"{part.name}(x, self.{part.layer.attribute}{given}{taken})"
+    added = ", residual=residual" if part.residual else ""
+    return f"{part.name}(x, self.{part.layer.attribute}{given}{taken}{added})"
