@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from dsl.bench import measure
+from dsl.bench import measure, rivals
 from dsl.bench.case import Case
 from dsl.bench.clock import NoDevice, device
 from dsl.bench.plan import SPELLINGS, plan, typed
@@ -110,7 +112,8 @@ def test_gates_are_timed_in_two_tensors_and_in_one(tmp_path: Path) -> None:
 
 def test_gates_of_other_libraries_are_found_by_what_they_compute() -> None:
     found = {case.name: gate for case in CASES.values() if (gate := liger_gate(case))}
-    assert found == {"swiglu": ("LigerSiLUMulFunction", True), "geglu_tanh": ("LigerGELUMulFunction", False)}
+    gate = ("LigerSiLUMulFunction", True)
+    assert found == {"swiglu": gate, "swiglu_rounded": gate, "geglu_tanh": ("LigerGELUMulFunction", False)}
 
 
 def test_a_wrong_result_is_found() -> None:
@@ -150,3 +153,33 @@ def test_without_a_gpu_the_message_says_what_to_do() -> None:
     with pytest.raises(NoDevice, match="cuda"):
         device("cuda")
     assert device("cpu") == CPU
+
+
+def test_liger_s_gates_get_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take a row to a program, and refuse long ones."""
+    seen = []
+
+    class Gate:
+        @staticmethod
+        def apply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            seen.append(a.shape)
+            return torch.nn.functional.silu(a) * b
+
+    monkeypatch.setitem(sys.modules, "liger_kernel", ModuleType("liger_kernel"))
+    ops = ModuleType("liger_kernel.ops")
+    ops.LigerSiLUMulFunction = Gate  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "liger_kernel.ops", ops)
+    rival = rivals._liger(CASES["swiglu"])
+    assert rival is not None
+    a, b = torch.randn(2, 3 * 8192)
+    assert torch.equal(rival.function(a, b), torch.nn.functional.silu(a) * b)
+    assert seen == [(3, 8192)]
+
+
+def test_helion_s_kernels_are_modules_that_python_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    helion = ModuleType("helion")
+    helion.language = ModuleType("helion.language")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "helion", helion)
+    monkeypatch.setitem(sys.modules, "helion.language", helion.language)
+    module = rivals._helion_module(CASES["silu"])
+    assert sys.modules.pop(module.__name__) is module

@@ -70,6 +70,7 @@ SPELLINGS: dict[str, str] = {
     **{op: f"{{0}} {sign} {{1}}" for op, sign in _INFIX.items()},
     "neg": "-{0}",
     "not": "~{0}",
+    "cast": "{0}",  # every operation of torch's gives its tensors' type
     "cbrt": "torch.sign({0}) * torch.abs({0}) ** (1 / 3)",
     "max": "torch.maximum({0}, {1})",
     "min": "torch.minimum({0}, {1})",

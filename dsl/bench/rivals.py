@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
@@ -118,8 +119,18 @@ def _liger(case: Case) -> Rival | None:
     found = liger_gate(case)
     if found is None or not hasattr(ops, found[0]):
         return None
-    apply = getattr(ops, found[0]).apply
-    return Rival(apply if found[1] else lambda a, b: apply(b, a))
+    apply, in_order = getattr(ops, found[0]).apply, found[1]
+
+    def call(*tensors: Tensor) -> Tensor:
+        rows = [x.view(-1, _LIGER_ROW) if x.numel() % _LIGER_ROW == 0 else x for x in tensors]
+        result: Tensor = apply(*(rows if in_order else reversed(rows)))
+        return result.view_as(tensors[0])
+
+    return Rival(call)
+
+
+_LIGER_ROW = 8192
+"""Elements of a row: Liger-Kernel's gates take a row to a program, and none of more than 65,536."""
 
 
 def liger_gate(case: Case) -> tuple[str, bool] | None:
@@ -229,6 +240,7 @@ def _helion_module(case: Case) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where it looks up what a kernel's source names
     spec.loader.exec_module(module)
     return module
 
