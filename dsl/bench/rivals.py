@@ -106,7 +106,8 @@ def _version(name: str) -> tuple[bool, str]:
     try:
         importlib.import_module(_MODULES[name])
     except Exception as error:  # A library made for other versions may raise anything.
-        return False, f"{found}, whose import raised {type(error).__name__}: {error}"[:300]
+        said = str(error).partition(" (/")[0]  # where it lies on this machine is of no use elsewhere
+        return False, f"{found}, whose import raised {type(error).__name__}: {said}"[:300]
     return True, found
 
 
