@@ -313,6 +313,23 @@ def test_a_limit_that_depends_on_the_sign_of_a_parameter(k: float) -> None:
         assert gradient == math.copysign(1.0, k * at)
 
 
+@pytest.mark.parametrize(
+    "text", ["(exp(x) - 1) / x", "exp(x) / (1 + abs(x))", "(exp(x) - exp(-x)) / (2 * x)"]
+)
+def test_what_grows_a_little_slower_than_an_exponential(text: str) -> None:
+    """It is a number where the exponential is none, and infinite, not no number, where it is."""
+    (activation,) = activations(f"f(x) = {text}")
+    made = stages(activation)
+    assert isinstance(made, Stages)
+    for exact, root in zip(made.simplified[:2], made.stabilised[:2], strict=True):
+        for at in (50.0, 700.0, 709.5, 711.0, 713.5):
+            expected = probe(exact, {"x": Fraction(at)})
+            assert expected is not None
+            assert math.isclose(evaluate(root, {"x": at}), float(expected), rel_tol=1e-12), at
+        for at in (2000.0, 1e5, 1e20, 1e30, math.inf):
+            assert evaluate(root, {"x": at}, narrow=True) == math.inf, at
+
+
 @pytest.mark.parametrize("at", [-60.0, -85.0, -95.0, -170.0])
 def test_a_root_of_a_tail_lives_longer_than_the_tail(at: float) -> None:
     exact = spec("sqrt(log(1 + exp(x)))")

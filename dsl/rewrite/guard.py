@@ -453,6 +453,8 @@ def limit_at(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) ->
     else:
         return None
     near, _, far, next_far = (float(point) for point in points if point is not None)
+    if math.isinf(far) and far == next_far:  # it has passed all numbers, as an exponential does
+        return far
     if abs(far - next_far) <= 1e-15 * abs(far) or max(abs(far), abs(next_far)) < 1e-30:
         return 0.0 if abs(far) < 1e-30 else far
     if abs(far) > 1e5 and abs(next_far) > 1.5 * abs(far) and abs(far) > 1e5 * abs(near):

@@ -1,4 +1,4 @@
-"""Exponential tails, where what they are made of underflows before they do.
+"""Exponential tails, where what they are made of underflows before they do, or overflows.
 
 In: a stabilised expression and the function it stands for. Out: the expression with a far interval replaced
 by q(x) * exp(p*x), if it needs that.
@@ -7,6 +7,9 @@ x * tanh(exp(x)) falls like x * exp(x). At -90, exp(x) is subnormal in float32 a
 with it tanh(exp(x)), but the product is a normal number. Where a function is q(x) * exp(p*x) to within
 float64's rounding, with q a polynomial of degree two at most, that form is used, and the exponential
 applied in halves. Both, the need and the form, are found by exact evaluation.
+
+(exp(x) - 1) / x grows like exp(x) / x, which is a number where exp(x) is none. There the same is done, with q
+over a power of x.
 """
 
 from __future__ import annotations
@@ -36,6 +39,14 @@ there in float32 still.
 FLOOR = (711, 712, 713, 714)
 """Where exp(-p * abs(x)) is subnormal in float64."""
 
+BRIM = (709, 710, 712, 716, 722, 730)
+"""Where exp(p * abs(x)) has just overflowed in float64."""
+
+BEYOND = (2100, 2**70)
+"""Where everything has that grows like it; the square of the last is none of float32's numbers."""
+
+HIGHEST_POWER = 4
+
 SUNK = 746
 """Where exp(-abs(x)) is zero in float64: a function that falls like a root of it is none yet."""
 
@@ -48,6 +59,7 @@ def settle_tails(root: Expr, exact: Expr, input: str) -> Expr:
     try:
         for side in (1, -1):
             root = _settle(root, exact, Symbol(input), side)
+            root = _settle_growth(root, exact, Symbol(input), side)
         return root
     finally:
         ctx.prec = before
@@ -58,16 +70,67 @@ def _settle(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
     table = None if rate is None else _polynomial(exact, x, side, rate)
     if rate is None or table is None:
         return root
-    held = call("min" if side > 0 else "max", x, Number(Fraction(side * 2048) / rate))
+    held = _hold(x, side, rate)
     half = call("exp", Number(-side * rate / 2) * held)
-    slope: Expr = Number(table[-1])
-    for coefficient in reversed(table[:-1]):
-        slope = held if slope is Number(1) else slope * held
-        slope = slope if not coefficient else slope + Number(coefficient)
+    slope = _horner(table, held)
     far = Fraction(side * FAR) / rate
     root = _share(root, x, half) if rate == 1 and side < 0 else root
     tail = half * half if slope is Number(1) else slope * half * half
     return where(call("gt" if side > 0 else "lt", x, Number(far)), tail, root)
+
+
+def _settle_growth(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
+    """The expression with q(x) * exp(rate * abs(x)) / x**n far out, where it overflows before that does.
+
+    Of other functions that grow as fast, those are mended that are no number where they should be infinite: by
+    the input held where the function has passed all numbers.
+    """
+    for rate in RATES:
+        if not _overflows(root, exact, x, side, rate):
+            continue
+        for power in range(HIGHEST_POWER + 1):
+            table = _polynomial(exact, x, side, -rate, power)
+            if table is not None:
+                held = _hold(x, side, rate)
+                half = call("exp", Number(side * rate / 2) * held)
+                slope = _horner(table, held)
+                tail = half if slope is Number(1) else slope * half
+                for _ in range(power):
+                    tail = tail / held
+                far = Number(Fraction(side * FAR) / rate)
+                return where(call("gt" if side > 0 else "lt", x, far), tail * half, root)
+        held = substitute(root, {x: _hold(x, side, rate)})
+        if not _overflows(held, exact, x, side, rate, BEYOND):
+            return held
+    return root
+
+
+def _overflows(
+    root: Expr, exact: Expr, x: Symbol, side: int, rate: Fraction, places: tuple[int, ...] = BRIM + BEYOND
+) -> bool:
+    """Whether the expression is no number, or not the right infinity, where exp(rate * abs(x)) is none."""
+    for place in places:
+        at = side * Fraction(place) / rate
+        got = evaluate(root, {x.name: float(at)}, narrow=place in BEYOND)
+        value = None if math.isfinite(got) else probe(exact, {x.name: at}, DIGITS)
+        if value is not None and abs(value) > 2.0**1000 and got != float(value):
+            return True
+    return False
+
+
+def _hold(x: Symbol, side: int, rate: Fraction) -> Expr:
+    """The input, no farther out than where its exponential is 0, or infinity, in every type."""
+    return call("min" if side > 0 else "max", x, Number(Fraction(side * 2048) / rate))
+
+
+def _horner(table: list[Fraction], x: Expr) -> Expr:
+    """A polynomial of coefficients, lowest first."""
+    slope: Expr = Number(table[-1])
+    for coefficient in reversed(table[:-1]):
+        slope = x if slope is Number(1) else slope * x
+        if coefficient:
+            slope = slope + Number(coefficient) if coefficient > 0 else slope - Number(-coefficient)
+    return slope
 
 
 def _share(root: Expr, x: Symbol, half: Expr) -> Expr:
@@ -89,14 +152,14 @@ def _is_inaccurate(root: Expr, exact: Expr, x: Symbol, side: int, rate: Fraction
     return False
 
 
-def _polynomial(exact: Expr, x: Symbol, side: int, rate: Fraction) -> list[Fraction] | None:
-    """The coefficients of q, lowest first, if the function is q(x) * exp(-rate * abs(x)) far out."""
+def _polynomial(exact: Expr, x: Symbol, side: int, rate: Fraction, power: int = 0) -> list[Fraction] | None:
+    """The coefficients of q, lowest first, if the function is q(x) * exp(-rate * abs(x)) / x**power far out."""
 
     def q(size: int) -> Any | None:
         value = probe(exact, {x.name: Fraction(side * size)}, DIGITS)
-        return None if value is None else value * (ball(rate) * size).exp()
+        return None if value is None else value * (ball(rate) * size).exp() * (side * size) ** power
 
-    nodes = [int(FAR * scale / rate) for scale in (1, 2, 3)]
+    nodes = [int(FAR * scale / abs(rate)) for scale in (1, 2, 3)]
     values = [q(node) for node in nodes]
     if any(value is None for value in values):
         return None

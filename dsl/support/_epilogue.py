@@ -4,10 +4,9 @@ In: kernels of one model's activations (`before` the normalisation and `after` i
 that is added then). Out: functions of a tensor and PyTorch's own normalisation layer, whose parameters and
 statistics they use.
 
-A tensor is seen as outer x groups x inner elements, one next to the other. Batch normalisation has a group
-for each channel: of images laid out as NCHW, inner is a plane; as channels_last, inner is 1. Group
-normalisation has one for each sample and group. Statistics are merged pairwise from means and squared
-deviations, so that nothing cancels.
+A tensor is seen as outer x groups x inner elements. Batch normalisation has a group for each channel, whose
+elements, in images, are planes or have all other channels' between them; group normalisation has one for each
+sample and group. Statistics are sums of differences from a pivot among the values, so that little cancels.
 
 Kernels run in eager mode on a GPU; elsewhere, and where something listens (a compiler, transforms, hooks,
 autocast that changes types, a layer of another class such as SyncBatchNorm), the layer itself is called.
@@ -46,8 +45,8 @@ are small, as many of them fit."""
 _ACROSS = {"forward": (16, 128, 1), "backward": (32, 32, 3), "copy": (32, 32, 1)}
 """Groups and elements of a tile of tensors that lie each its own way, and its stages: found on an H200."""
 
-_ROW_TILE = 2048
-_ROW_PROGRAMS = 512
+_ROW_TILE, _ROW_PROGRAMS = 2048, 512
+"""Elements of a tile of short rows; programs that the gradient's rows are shared among."""
 
 _LONGEST_ROW = 32768
 """Rows up to which one program holds a row in registers."""
