@@ -33,10 +33,10 @@ The mean error is {mean:.1f} %, the median {median:.1f} %, the worst {worst:.0f}
 {limited} kernels are predicted to be limited by something else than memory; among these the mean error is
 {mean_limited:.1f} %.
 
-Two constants were fitted: kernels run at {sustained:.0%} of the peak rate of issue, and limits bend into one another with
-the power {sharpness}. That was done with the activations of the first {fitted} rows of the measurements; of the others, which were measured
-later, the mean error is {mean_later:.1f} %. Fitted to one of the two types alone the constants come out as 85 % and 8
-(float32) or 75 % and 12 (bfloat16). The kernels were counted as
+Two constants were fitted: kernels run at {sustained:.0%} of the peak rate of issue, and limits bend into one
+another with the power {sharpness}. That was done with the first {fitted} kernels that were measured; of the
+others, which came later, the mean error is {mean_later:.1f} %. Fitted to one of the two types alone the
+constants come out as 85 % and 8 (float32) or 75 % and 12 (bfloat16). The kernels were counted as
 Triton 3.7.1 compiles them and measured with 3.6.0. Instructions of branches that are hardly ever taken are
 counted as if they were. What other GPUs do was not measured; where a figure is assumed its file says so.
 

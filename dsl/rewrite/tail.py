@@ -82,8 +82,8 @@ def _settle(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
 def _settle_growth(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr:
     """The expression with q(x) * exp(rate * abs(x)) / x**n far out, where it overflows before that does.
 
-    Of other functions that grow as fast, those are mended that are no number where they should be infinite: by
-    the input held where the function has passed all numbers.
+    Of other functions that grow as fast, those are mended that are no number where they should be infinite:
+    the input is held where the function has passed all numbers.
     """
     for rate in RATES:
         if not _overflows(root, exact, x, side, rate):
@@ -153,7 +153,7 @@ def _is_inaccurate(root: Expr, exact: Expr, x: Symbol, side: int, rate: Fraction
 
 
 def _polynomial(exact: Expr, x: Symbol, side: int, rate: Fraction, power: int = 0) -> list[Fraction] | None:
-    """The coefficients of q, lowest first, if the function is q(x) * exp(-rate * abs(x)) / x**power far out."""
+    """The coefficients of q, lowest first, if the function is q(x) * exp(-rate * |x|) / x**power far out."""
 
     def q(size: int) -> Any | None:
         value = probe(exact, {x.name: Fraction(side * size)}, DIGITS)
