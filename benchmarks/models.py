@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsl.bench import clock
-from dsl.bench.run import as_json, load
+from dsl.bench.run import as_json, kept, load
 
 Call = Callable[[], object]
 FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -210,7 +210,7 @@ def main() -> int:
     package = load(options.package)
     name = platform.machine() if where.type == "cpu" else torch.cuda.get_device_name(where)
     found: dict[str, Any] = {
-        "command": f"python -m benchmarks.models {' '.join(sys.argv[1:])}".rstrip(),
+        "command": f"python -m benchmarks.models {kept(sys.argv[1:])}".rstrip(),
         "environment": {"device": name, "torch": torch.__version__, "triton": triton.__version__},
         "rows": [],
     }

@@ -28,7 +28,7 @@ MAKERS = {"kernel": "Triton kernel", "formula": "torch formula"}
 """Whose errors are measured: the kernel, in Triton's interpreter, and the formula that runs on a CPU."""
 
 DEFAULT_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "float32": (5.0, 9.0),
+    "float32": (4.0, 8.0),
     "float64": (8.0, 8.0),
     "float16": (0.55, 1.0),
     "bfloat16": (0.55, 1.0),

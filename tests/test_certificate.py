@@ -128,7 +128,7 @@ def test_broken_bounds_name_the_input_and_the_interval() -> None:
     failed = replace(ROW, dtype="float64", failed=3, failure=(1e300, math.nan, 0.0))
     lines = findings(replace(HELD, rows=(row, failed)), Bound())
     assert len(lines) == 3
-    assert "9 ulp at -0.75, bound 5; the bound is broken between -1 and -0.5" in lines[0]
+    assert "9 ulp at -0.75, bound 4; the bound is broken between -1 and -0.5" in lines[0]
     assert "beside a root, at 0.3" in lines[1]
     assert "at 1e+300 nan in the place of 0.0" in lines[2]
     assert findings(replace(HELD, rows=(replace(row, near_roots=None),)), Bound(Fraction(9))) == ()
