@@ -138,6 +138,8 @@ def respell(name: str, known: Iterable[str], span: Span) -> tuple[str | None, Fi
 
     >>> respell("wiht", ["with"], Span("a.act", 1, 1, 1, 5))[1].safe
     True
+    >>> respell("tahn", ["tan", "tanh"], Span("a.act", 1, 1, 1, 5))[0]
+    "did you mean 'tanh'?"
     """
     near = _nearest(name, known)
     if near is None:
@@ -147,7 +149,8 @@ def respell(name: str, known: Iterable[str], span: Span) -> tuple[str | None, Fi
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in known}
-    near = get_close_matches(name.lower()[:64], lowered, n=1)
+    near = get_close_matches(name.lower()[:64], lowered, n=3)
+    near.sort(key=lambda each: sorted(each) != sorted(name.lower()))  # letters that changed places come first
     return lowered[near[0]] if near else None
 
 
