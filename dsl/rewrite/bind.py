@@ -64,8 +64,11 @@ def _exponential(speller: Speller, index: int, power: Fraction, whole: bool) -> 
 def _complement(speller: Speller, index: int) -> Expr:
     """1 - exp(u) for u < 0, else exp(u) - 1."""
     power = _exponent(speller, index, Fraction(1))
-    high = exponent(speller, power).high
-    if any(is_op(node, "leading") for node in postorder(high)):  # a constant's head alone is another number
+    parts = exponent(speller, power)
+    high = parts.high
+    if any(
+        is_op(node, "leading", "sum_error") for node in postorder(high, parts.low)
+    ):  # no head stands alone
         high = speller.quotient(power)
     value = call("expm1", high)
     return -value if speller.field.generators[index].argument_decays else value

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, rebuild
 from dsl.ops import where
-from dsl.rewrite.compensate import Sum, negated, over, plus, times
+from dsl.rewrite.compensate import Sum, negated, over, plus, tamed, times
 from dsl.rewrite.simplify import simplify
 
 _WITH_ERROR = {"exp": "exp_sum", "exp_high": "exp_sum_high", "turned": "turned"}
@@ -58,7 +58,8 @@ def _sum(node: Expr) -> tuple[Sum, int] | None:
     if is_op(node, "neg"):
         return negated(sums[0]), count
     if is_op(node, "div"):
-        return (over(sums[0], sums[1].high), count) if sums[1].low is ZERO else None
+        ratio = over(*sums)
+        return ratio if sums[1].low is ZERO else tamed(ratio), count
     if is_op(node, "mul"):
         return times(*sums), count
     return plus(sums[0], sums[1] if is_op(node, "add") else negated(sums[1])), count

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
 from dsl.ops import where
-from dsl.rewrite.field import Generator, Rational, terms, with_power
+from dsl.rewrite.field import Field, Generator, Poly, Rational, terms, with_power
 from dsl.rewrite.field import constant as polynomial_constant
 from dsl.rewrite.simplify import simplify
 from dsl.rewrite.style import Style
@@ -36,28 +36,57 @@ class Sum:
 
 
 def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
-    """The value of a quotient as a compensated sum; plain where it is no polynomial.
+    """The value of a quotient as a compensated sum; plain where it has roots, logarithms and the like in it,
+    or stays so small that its rounding is no matter.
 
     Exponentials in it are taken in two parts if what is made of it multiplies the `whole`.
     """
-    exact = ("magnitude", "symbol", "size", "constant", *(("exp",) if whole else ()))
-    if any(
-        speller.field.generators[i].kind not in exact
-        for key in terms(value.num)
-        for i, p in enumerate(key)
-        if p
-    ):
-        return Sum(speller.quotient(value))
     divisor = _divisor(speller, value)
-    if divisor is not None:
-        return over(exponent(speller, Rational(value.num, polynomial_constant(1)), whole), divisor)
-    if any(not speller.field.is_constant(key) for key in terms(value.den)):
+    divides = divisor is None and not all(map(speller.field.is_constant, terms(value.den)))
+    exact = ("magnitude", "symbol", "size", "constant", *(("exp",) if whole or divides else ()))
+    if not _is_of(speller, value.num, exact):
         return Sum(speller.quotient(value))
+    undivided = Rational(value.num, polynomial_constant(1))
+    if divisor is not None:
+        return over(exponent(speller, undivided, whole), Sum(divisor))
+    if divides:
+        if not _is_of(speller, value.den, exact) or _stays_small(speller.field, value):
+            return Sum(speller.quotient(value))
+        below = terms(speller.deflate(value.den))
+        ratio = over(_signed(speller, undivided, whole), _polynomial(speller, below, ONE, whole))
+        return ratio if speller.field.poly_sign(value.den) is not None else tamed(ratio)
+    return _signed(speller, value, whole)
+
+
+def _signed(speller: Speller, value: Rational, whole: bool) -> Sum:
+    """A polynomial divided by constants, its sign in front where it has one."""
     below = speller.spell(terms(value.den), Style())
     sign = speller.field.poly_sign(value.num)
     items = {key: v if sign != -1 else -v for key, v in terms(speller.deflate(value.num)).items()}
-    total = _polynomial(speller, items, below)
+    total = _polynomial(speller, items, below, whole)
     return negated(total) if sign == -1 else total
+
+
+def _is_of(speller: Speller, poly: Poly, kinds: tuple[str, ...]) -> bool:
+    """Whether every generator in a polynomial is of one of these kinds."""
+    return all(
+        speller.field.generators[i].kind in kinds
+        for key in terms(poly)
+        for i, power in enumerate(key)
+        if power
+    )
+
+
+def _stays_small(field: Field, value: Rational) -> bool:
+    """Whether a quotient grows nowhere: neither far out nor at a root of its denominator."""
+    above, below = _degrees(field, value.num), _degrees(field, value.den)
+    return field.poly_sign(value.den) is not None and 0 in below and max(above, default=0) <= max(below)
+
+
+def _degrees(field: Field, poly: Poly) -> list[int]:
+    """The degrees of the terms that do not decay."""
+    decays = {gen.index for gen in field.generators if gen.in_unit_interval}
+    return [sum(key) for key in terms(poly) if not any(power and i in decays for i, power in enumerate(key))]
 
 
 def _divisor(speller: Speller, value: Rational) -> Expr | None:
@@ -84,8 +113,10 @@ _LARGE = 2**100
 """Beyond it an error may be infinity minus infinity, and does not matter."""
 
 
-def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below: Expr) -> Sum:
-    """Horner's rule, each operation error-free; `below` divides the constants."""
+def _polynomial(
+    speller: Speller, items: dict[tuple[int, ...], Fraction], below: Expr, whole: bool = True
+) -> Sum:
+    """Horner's rule, each operation error-free; `below` divides the constants. For `whole` see `exponent`."""
     used = {
         i for key in items for i, p in enumerate(key) if p and speller.field.generators[i].kind != "constant"
     }
@@ -93,23 +124,23 @@ def _polynomial(speller: Speller, items: dict[tuple[int, ...], Fraction], below:
         above = speller.spell(items, Style())
         return constant(above if below is ONE else above / below)
     index = max(used)
-    leaf = _leaf(speller, speller.field.generators[index])
+    leaf = _leaf(speller, speller.field.generators[index], whole)
     groups: dict[int, dict[tuple[int, ...], Fraction]] = {}
     for key, value in items.items():
         groups.setdefault(key[index], {})[with_power(key, index, 0)] = value
     result: Sum | None = None
     previous = 0
     for power in sorted(groups, reverse=True):
-        inner = _polynomial(speller, groups[power], below)
+        inner = _polynomial(speller, groups[power], below, whole)
         result = inner if result is None else plus(times(result, _raise(leaf, previous - power)), inner)
         previous = power
     assert result is not None
     return times(result, _raise(leaf, previous)) if previous else result
 
 
-def _leaf(speller: Speller, gen: Generator) -> Sum:
-    """A generator, an exponential with what its rounding loses: the outer one multiplies that."""
-    low = Symbol(f"%lost{gen.index}") if gen.kind == "exp" else ZERO
+def _leaf(speller: Speller, gen: Generator, whole: bool) -> Sum:
+    """A generator; an exponential with what its rounding loses where the outer one multiplies that."""
+    low = Symbol(f"%lost{gen.index}") if whole and gen.kind == "exp" else ZERO
     return Sum(speller.leaf(gen, Style()), low)
 
 
@@ -164,11 +195,20 @@ def plus(a: Sum, b: Sum) -> Sum:
     return Sum(high, low)
 
 
-def over(a: Sum, divisor: Expr) -> Sum:
+def over(a: Sum, b: Sum) -> Sum:
     """The quotient, and what is left of the dividend as a part of the divisor."""
-    high = a.high / divisor
-    left = (a.high - call("product", high, divisor)) - call("product_error", high, divisor)
-    return Sum(high, (left if a.low is ZERO else left + a.low) / divisor)
+    high = a.high / b.high
+    left = (a.high - call("product", high, b.high)) - call("product_error", high, b.high)
+    if a.low is not ZERO:
+        left = left + a.low
+    if b.low is not ZERO:
+        left = left - high * b.low
+    return Sum(high, left / b.high)
+
+
+def tamed(a: Sum) -> Sum:
+    """The same without a correction where it is infinite, as a quotient is at a root of its divisor."""
+    return Sum(a.high, where(call("lt", call("abs", a.high), _LARGE), a.low, ZERO))
 
 
 def negated(a: Sum) -> Sum:

@@ -15,7 +15,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dsl.expr import ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute, symbols
+from dsl.expr import (
+    ZERO,
+    Apply,
+    Expr,
+    Number,
+    Symbol,
+    call,
+    is_op,
+    postorder,
+    rebuild,
+    size,
+    substitute,
+    symbols,
+)
 from dsl.ops import OPS, where
 from dsl.rewrite.angles import square_angles
 from dsl.rewrite.bind import bind
@@ -165,7 +178,7 @@ class _Stabiliser:
         if sign is not None:
             return self._one_case(root, Case(self.x.name, sign))
         candidates = [plan for plan in (self._without_split(root), self._by_cases(root)) if plan is not None]
-        best = min(candidates, key=lambda plan: (plan.unresolved, size(plan.value)))
+        best = min(candidates, key=lambda plan: (plan.unresolved, size(rebuild(plan.value, _uncorrected))))
         # One quotient for unrelated terms may overflow where neither does, and one for quantities of several
         # unknown signs takes no side that is right for all: then they are better apart.
         faults = self._faults(best.value, root)
@@ -285,6 +298,11 @@ def _harmless(value: Rational, gen: Generator, whole: bool) -> bool:
     if whole and value.den.degrees()[gen.index] < 1:
         return True
     return all(len({monomial[gen.index] for monomial in terms(poly)}) <= 1 for poly in (value.num, value.den))
+
+
+def _uncorrected(node: Expr) -> Expr:
+    """An exponential without what its exponent's rounding lost: that costs sums, and makes no choices."""
+    return call("exp", node.args[0]) if is_op(node, "exp_sum") else node
 
 
 def _divided_early(root: Apply) -> Apply:
