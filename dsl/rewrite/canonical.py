@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 
-from dsl.expr import PI, Apply, Expr, Number, Symbol, postorder
+from dsl.expr import PI, Apply, Expr, Number, Symbol, call, postorder
 from dsl.rewrite.field import (
     UNIT,
     Field,
@@ -116,6 +117,16 @@ class Canonical:
             return self.reduce(base ** int(exponent.value))
         if exponent.value.denominator == 2:
             return self.reduce(self.root(base) ** int(2 * exponent.value))
+        if exponent.value.denominator == 3:
+            root = self.cube_root(base)
+            return None if root is None else self.reduce(root ** int(3 * exponent.value))
+        if self.strict_sign(base) == 1 and base.den.is_constant():
+            gen = self.field.generator(  # of all powers that differ by whole numbers the first
+                ("power", exponent.value % 1, base.key),
+                lambda i: Generator(i, "power", True, exponent, base),
+            )
+            assert isinstance(gen.expr, Number)
+            return self.field.value(gen) * base ** int(exponent.value - gen.expr.value)
         return self.atom(node, positive=self.field.sign(base) == 1)
 
     def root(self, value: Rational) -> Rational:
@@ -144,6 +155,21 @@ class Canonical:
         )
         return self.field.value(gen) * squares * (self.root(Rational.number(scale)) if scale != 1 else _ONE)
 
+    def cube_root(self, value: Rational) -> Rational | None:
+        """A cube root of a polynomial of known sign; its cube is replaced, as a square root's square is."""
+        sign = self.strict_sign(value)
+        if not sign or not value.den.is_constant() or value.as_number() is not None:
+            return None
+        inner = value if sign > 0 else -value
+        gen = self.field.generator(("cbrt", inner.key), lambda i: Generator(i, "cbrt", True, argument=inner))
+        root = self.field.value(gen)
+        return root if sign > 0 else -root
+
+    def strict_sign(self, value: Rational) -> int | None:
+        """The sign, of 1 + x**2 too where nothing is known of x."""
+        free = terms(value.num).get((0,) * len(value.num.degrees()))
+        return self.field.sign(value) or (self.field.sign(value, weak=True) if free else None)
+
     def _surd(self, number: Fraction) -> Rational:
         """The root of a rational that is no square, over an integer: sqrt(p/q) = sqrt(p*q)/q."""
         inner = Rational.number(number.numerator * number.denominator)
@@ -155,26 +181,27 @@ class Canonical:
         return Apply("sqrt", _spell_constant(inner, self.field)) if fixed else None
 
     def reduce(self, value: Rational) -> Rational:
-        """The value with even powers of square roots replaced by their arguments."""
+        """The value with powers of roots replaced by their arguments."""
         for gen in tuple(self.field.generators):
-            if gen.argument is None or gen.kind not in ("sqrt", "constant"):
+            order = _ORDERS.get(gen.kind)
+            if gen.argument is None or order is None:
                 continue
-            if value.num.degrees()[gen.index] > 1:
-                value = self._reduce_poly(value.num, gen) / Rational(value.den, constant(1))
+            if value.num.degrees()[gen.index] >= order:
+                value = self._reduce_poly(value.num, gen, order) / Rational(value.den, constant(1))
             # A denominator keeps its factors: (1 + s)**2 would be lost in s*s = 1 + x*x.
-            if _lowest(value.den, gen.index) > 1:
-                value = Rational(value.num, constant(1)) / self._reduce_poly(value.den, gen)
+            if _lowest(value.den, gen.index) >= order:
+                value = Rational(value.num, constant(1)) / self._reduce_poly(value.den, gen, order)
         return value
 
-    def _reduce_poly(self, poly: object, gen: Generator) -> Rational:
+    def _reduce_poly(self, poly: object, gen: Generator, order: int) -> Rational:
         assert gen.argument is not None
         total = Rational.number(0)
         powers: dict[int, dict[tuple[int, ...], Fraction]] = {}
         for monomial, coefficient in terms(poly).items():
-            rest = with_power(monomial, gen.index, monomial[gen.index] % 2)
-            powers.setdefault(monomial[gen.index] // 2, {})[rest] = coefficient
-        for half, part in powers.items():
-            total = total + Rational(from_terms(part), constant(1)) * gen.argument**half
+            power, rest = divmod(monomial[gen.index], order)
+            powers.setdefault(power, {})[with_power(monomial, gen.index, rest)] = coefficient
+        for power, part in powers.items():
+            total = total + Rational(from_terms(part), constant(1)) * gen.argument**power
         return total
 
     def exponential(self, value: Rational, decays: bool = False) -> Rational:
@@ -268,6 +295,16 @@ class Canonical:
             if power:
                 total = total + gen.argument * Rational.number(Fraction(power, UNIT))
                 value = value / self._exp_power(gen, power)
+        for gen in tuple(self.field.of_kind("erfc")):
+            power = _lowest(value.num, gen.index) - _lowest(value.den, gen.index)
+            if power:  # erfc(v) = exp(-v*v) * erfcx(v)
+                assert gen.partner is not None
+                assert gen.expr is not None
+                exponent = self.logarithm(gen.partner)
+                assert exponent is not None
+                scaled = self.atom(call("erfcx", gen.expr), positive=True)
+                total = total + exponent * Rational.number(power)
+                value = value * (scaled / self.field.value(gen)) ** power
         if value.as_number() == 1:
             return total
         value = self._rationalised(value)
@@ -302,7 +339,7 @@ class Canonical:
             return -self.constant_log(1 / number)
         return self.constant(Apply("log", Number(number)))
 
-    def error_function(self, value: Rational) -> Rational | None:
+    def error_function(self, node: Apply, value: Rational) -> Rational | None:
         """erf(u) = 1 - erfc(u) for u > 0; odd."""
         if self._is_fixed(value):
             return self._of_constant("erf", value)
@@ -313,9 +350,10 @@ class Canonical:
             self.undetermined.append(value)
             return None
         size = value if sign == 1 else -value
+        spelled = node.args[0] if sign == 1 else -node.args[0]
         gaussian = self.exponential(exponent, decays=True)  # erfc(v) = exp(-v*v) * erfcx(v)
         gen = self.field.generator(
-            ("erfc", size.key), lambda i: Generator(i, "erfc", True, None, size, partner=gaussian)
+            ("erfc", size.key), lambda i: Generator(i, "erfc", True, spelled, size, partner=gaussian)
         )
         erf = _ONE - self.field.value(gen)
         return erf if sign == 1 else -erf
@@ -352,6 +390,23 @@ class Canonical:
         angle = self.constant(PI) * Rational.number(Fraction(1, 2)) - self.field.value(gen)
         return angle if sign == 1 else -angle
 
+    def arcsine(self, value: Rational, cosine: bool = False) -> Rational | None:
+        """asin(u) = 2 * atan(u / (1 + sqrt(1 - u*u))) of what is rounded: next to 1 asin makes more of that.
+
+        acos(u) = 2 * atan(sqrt(1 - u*u) / (1 + u)).
+        """
+        used = {i for i, power in enumerate(value.num.degrees()) if power > 0}
+        exact = all(self.field.generators[i].kind in ("magnitude", "symbol", "constant") for i in used)
+        if exact and value.den.is_constant():
+            return None
+        try:
+            side = self.reduce(self.root(self.reduce(_ONE - value * value)))
+        except TooLarge:  # a root of what may be negative
+            return None
+        ratio = side / (_ONE + value) if cosine else value / (_ONE + side)
+        angle = self.arctangent(self.reduce(ratio))
+        return None if angle is None else angle * Rational.number(2)
+
     def absolute(self, node: Apply, value: Rational) -> Rational | None:
         value = self.measured(value)
         sign = self.field.surely(value, weak=True)
@@ -374,15 +429,18 @@ class Canonical:
 
 _ONE = Rational.number(1)
 
+_ORDERS = {"sqrt": 2, "constant": 2, "cbrt": 3}
+"""Which power of a root its argument is."""
+
 
 def _square_part(value: Rational, field: Field) -> tuple[Fraction, Rational]:
     """The numeric content, and the known-positive factors that come squared."""
     content, factors = value.num.factor()
     scale = Fraction(int(content.p), int(content.q)) if hasattr(content, "p") else Fraction(int(content))
-    squares = _ONE
-    for poly, power in factors:
-        if power > 1 and field.poly_sign(poly) == 1:
-            squares = squares * Rational(poly, constant(1)) ** (power // 2)
+    repeated = [Rational(poly, constant(1)) ** (power // 2) for poly, power in factors if power > 1]
+    squares = prod(repeated, start=_ONE)
+    if field.poly_sign(squares.num) != 1:  # 1 + t**3 is positive, and so is not its factor 1 - t + t**2
+        squares = prod((each for each in repeated if field.poly_sign(each.num) == 1), start=_ONE)
     if scale <= 0:
         scale = Fraction(1)
     if len(value.num) > 1:  # keep 1 + u as it is: its root is close to 1 where u is small
@@ -431,10 +489,13 @@ _RULES: dict[str, Callable[..., Rational | None]] = {
     "neg": lambda self, node, a: -a,
     "pow": Canonical.integer_power,
     "sqrt": lambda self, node, a: self.reduce(self.root(a)),
+    "cbrt": lambda self, node, a: self.cube_root(a),
     "exp": lambda self, node, a: self.reduce(self.exponential(a)),
     "log": lambda self, node, a: self.logarithm(a),
-    "erf": lambda self, node, a: self.error_function(a),
+    "erf": lambda self, node, a: self.error_function(node, a),
     "atan": lambda self, node, a: self.arctangent(a),
+    "asin": lambda self, node, a: self.arcsine(a),
+    "acos": lambda self, node, a: self.arcsine(a, cosine=True),
     "abs": lambda self, node, a: self.absolute(node, a),
     "sign": lambda self, node, a: self.signum(a),
     "max": _extreme(True),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dsl.expr import ONE, ZERO, Expr, Number, Symbol, call
 from dsl.ops import where
-from dsl.rewrite.field import Field, Generator, Poly, Rational, terms, with_power
+from dsl.rewrite.field import Field, Generator, Monomial, Poly, Rational, from_terms, terms, with_power
 from dsl.rewrite.field import constant as polynomial_constant
 from dsl.rewrite.simplify import simplify
 from dsl.rewrite.style import Style
@@ -43,9 +43,9 @@ def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
     """
     divisor = _divisor(speller, value)
     divides = divisor is None and not all(map(speller.field.is_constant, terms(value.den)))
-    exact = ("magnitude", "symbol", "size", "constant", *(("exp",) if whole or divides else ()))
+    exact = (*_POLYNOMIAL, "sqrt", *(("exp",) if whole or divides else ()))
     if not _is_of(speller, value.num, exact):
-        return Sum(speller.quotient(value))
+        return _in_part(speller, value, exact) if whole and not divides else Sum(speller.quotient(value))
     undivided = Rational(value.num, polynomial_constant(1))
     if divisor is not None:
         return over(exponent(speller, undivided, whole), Sum(divisor))
@@ -58,6 +58,17 @@ def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
     return _signed(speller, value, whole)
 
 
+def _in_part(speller: Speller, value: Rational, exact: tuple[str, ...]) -> Sum:
+    """A sum of one sign, of which those terms are compensated that have nothing else in them."""
+    parts: tuple[dict[Monomial, Fraction], ...] = ({}, {})
+    for key, number in terms(value.num).items():
+        parts[_is_of(speller, from_terms({key: number}), exact)][key] = number
+    rest, polynomials = (Rational(from_terms(part), value.den) for part in parts)
+    if polynomials.is_zero or speller.field.poly_sign(value.num) is None:
+        return Sum(speller.quotient(value))
+    return plus(exponent(speller, polynomials, whole=True), Sum(speller.quotient(rest)))
+
+
 def _signed(speller: Speller, value: Rational, whole: bool) -> Sum:
     """A polynomial divided by constants, its sign in front where it has one."""
     below = speller.spell(terms(value.den), Style())
@@ -68,13 +79,15 @@ def _signed(speller: Speller, value: Rational, whole: bool) -> Sum:
 
 
 def _is_of(speller: Speller, poly: Poly, kinds: tuple[str, ...]) -> bool:
-    """Whether every generator in a polynomial is of one of these kinds."""
-    return all(
-        speller.field.generators[i].kind in kinds
-        for key in terms(poly)
-        for i, power in enumerate(key)
-        if power
+    """Whether every generator in a polynomial is of one of these kinds, a root of a polynomial of such."""
+    used = [speller.field.generators[i] for i, power in enumerate(poly.degrees()) if power > 0]
+    roots = [gen.argument for gen in used if gen.kind == "sqrt" and gen.argument is not None]
+    return all(gen.kind in kinds for gen in used) and all(
+        root.den.is_constant() and _is_of(speller, root.num, _POLYNOMIAL) for root in roots
     )
+
+
+_POLYNOMIAL = ("magnitude", "symbol", "size", "constant")
 
 
 def _stays_small(field: Field, value: Rational) -> bool:
@@ -140,8 +153,24 @@ def _polynomial(
 
 def _leaf(speller: Speller, gen: Generator, whole: bool) -> Sum:
     """A generator; an exponential with what its rounding loses where the outer one multiplies that."""
+    if gen.kind == "sqrt":
+        return _root(speller, gen)
     low = Symbol(f"%lost{gen.index}") if whole and gen.kind == "exp" else ZERO
     return Sum(speller.leaf(gen, Style()), low)
+
+
+def _root(speller: Speller, gen: Generator) -> Sum:
+    """A square root, and half of what its square leaves of the argument, divided by it."""
+    assert gen.argument is not None
+    high = speller.leaf(gen, Style())
+    inner = _polynomial(speller, terms(gen.argument.num), speller.spell(terms(gen.argument.den), Style()))
+    left = (inner.high - call("product", high, high)) - call("product_error", high, high)
+    low = (left if inner.low is ZERO else left + inner.low) / call("max", 2 * high, _TINY)
+    return tamed(Sum(high, low))
+
+
+_TINY = Fraction(1, 2**60)
+"""So small a root needs no correction, and zero is not divided by."""
 
 
 def constant(node: Expr) -> Sum:
@@ -207,8 +236,12 @@ def over(a: Sum, b: Sum) -> Sum:
 
 
 def tamed(a: Sum) -> Sum:
-    """The same without a correction where it is infinite, as a quotient is at a root of its divisor."""
-    return Sum(a.high, where(call("lt", call("abs", a.high), _LARGE), a.low, ZERO))
+    """The same without a correction where that may not be finite, as at a root of a quotient's divisor."""
+    return Sum(a.high, where(call("lt", call("abs", a.high), _HUGE), a.low, ZERO))
+
+
+_HUGE = 2**60
+"""The square is finite in float32, and no exponent so large has an exponential."""
 
 
 def negated(a: Sum) -> Sum:

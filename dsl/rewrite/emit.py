@@ -425,19 +425,45 @@ class Speller:
         excess = replace(excess, below=(*excess.below, (root + Number(offset), 1)), safe_below=False)
         return self.compose(replace(excess, small=True))
 
+    def power(self, gen: Generator, style: Style) -> Expr:
+        """u**r, and far out a power of |x|; one power of what is chosen, where that is all."""
+        assert gen.argument is not None
+        assert isinstance(gen.expr, Number)
+        exponent = gen.expr
+
+        def far(size: Expr, lead: Expr, degree: int) -> Expr:
+            power = call("pow", size, Number(degree * exponent.value))
+            return power if lead is ONE else times(call("pow", lead, exponent), power)
+
+        near = call("pow", self.quotient(gen.argument), exponent)
+        chosen = self._before_overflow(gen.argument, near, far)
+        if not is_op(chosen, "where") or not is_op(chosen.args[2], "pow"):
+            return chosen
+        pairs = zip(chosen.args[1].args, chosen.args[2].args, strict=True)
+        return call("pow", *(call("where", chosen.args[0], a, b) for a, b in pairs))
+
+    def cbrt(self, gen: Generator, style: Style) -> Expr:
+        assert gen.argument is not None
+        root = call("cbrt", self.quotient(gen.argument))
+        return self._before_overflow(gen.argument, root, self._far_cube_root)
+
+    def _far_cube_root(self, size: Expr, lead: Expr, degree: int) -> Expr:
+        self.fired["root of a cube"] = None
+        whole, rest = divmod(degree, 3)
+        power = raised(call("cbrt", size), degree) if rest else raised(size, whole)
+        return power if lead is ONE else times(call("cbrt", lead), power)
+
     def _guarded_root(self, value: Rational) -> Expr:
         root = call("sqrt", self.quotient(value))
         return self._before_overflow(value, root, self._far_root)
 
-    def _far_root(self, size: Expr, lead: Expr, degree: int) -> Expr | None:
-        if degree % 2:
-            return None
+    def _far_root(self, size: Expr, lead: Expr, degree: int) -> Expr:
         self.fired["root of a square"] = None
-        return times(root_of(lead), raised(size, degree // 2))
+        whole, odd = divmod(degree, 2)
+        power = raised(call("sqrt", size), degree) if odd else raised(size, whole)
+        return times(root_of(lead), power)
 
-    def _before_overflow(
-        self, value: Rational, near: Expr, far: Callable[[Expr, Expr, int], Expr | None]
-    ) -> Expr:
+    def _before_overflow(self, value: Rational, near: Expr, far: Callable[[Expr, Expr, int], Expr]) -> Expr:
         """A function of a polynomial in |x| that overflows: `near`, and beyond, of its leading term alone.
 
         `far` gets |x|, the leading coefficient and the degree.
@@ -447,13 +473,13 @@ class Speller:
         if index is None or not value.den.is_constant() or self._kinds(value) & _TRANSCENDENTAL:
             return near
         degree = int(value.num.degrees()[index])
-        if degree < 2:
-            return near
         items = terms(value.num).items()
         lead = {with_power(key, index, 0): v for key, v in items if key[index] == degree}
+        if degree < 2 and (not degree or max(lead.values()) <= 1):
+            return near
         size = self.magnitude if self.magnitude is not own else call("abs", own)
         beyond = far(size, self.spell(lead, Style()), degree)
-        return near if beyond is None else call("where", call("lt", size, 2 ** (124 // degree)), near, beyond)
+        return call("where", call("lt", size, 2 ** (124 // degree)), near, beyond)
 
     def _kinds(self, value: Rational) -> set[str]:
         """The kinds of generators in a numerator."""
@@ -471,9 +497,29 @@ def _content(poly: Poly) -> Fraction:
     return abs(items.get((0,) * CAPACITY, next(iter(items.values()))))
 
 
-_ORDER = ("exp", "erfc", "acot", "sqrt", "log", "atom", "symbol", "size", "magnitude", "constant")
-_TRANSCENDENTAL = {"exp", "erfc", "acot", "log", "sqrt"}
-_LEAVES = {"erfc": Speller.erfc, "acot": Speller.acot, "log": Speller.log, "sqrt": Speller.sqrt}
+_ORDER = (
+    "exp",
+    "erfc",
+    "acot",
+    "sqrt",
+    "cbrt",
+    "power",
+    "log",
+    "atom",
+    "symbol",
+    "size",
+    "magnitude",
+    "constant",
+)
+_TRANSCENDENTAL = {"exp", "erfc", "acot", "log", "sqrt", "cbrt", "power"}
+_LEAVES = {
+    "erfc": Speller.erfc,
+    "acot": Speller.acot,
+    "log": Speller.log,
+    "sqrt": Speller.sqrt,
+    "cbrt": Speller.cbrt,
+    "power": Speller.power,
+}
 
 
 def _scaled_erfc(argument: Expr) -> Expr:

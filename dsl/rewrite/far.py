@@ -23,7 +23,7 @@ from dsl.rewrite.probe import ball, probe
 TOLERATED = 24.0
 """Roundings of float64 that an expression may be wrong by before it is patched."""
 
-POINTS = (Fraction(11), Fraction(45), Fraction(1443), Fraction(2**20 + 7))
+POINTS = (Fraction(11), Fraction(45), Fraction(180), Fraction(1443), Fraction(2**20 + 7))
 """Magnitudes at which the error is measured."""
 
 STARTS = (2, 4, 8, 16, 32, 64)
@@ -40,26 +40,35 @@ def patch_far(root: Expr, exact: Expr, input: str) -> Expr:
         return root
     for side in (1, -1):
         order = _order(exact, input, side)
-        if order and _error(root, exact, input, side) > TOLERATED:
+        if order is not None and _error(root, exact, input, side, finite=not order) > TOLERATED:
             root = _patched(root, exact, Symbol(input), side, order)
     return root
 
 
-def _order(exact: Expr, input: str, side: int) -> int:
-    """n where the function falls like x**-n, 0 where it does not fall like a power."""
-    near, far = (probe(exact, {input: Fraction(side * 2**k)}) for k in (60, 61))
-    if near is None or far is None or not (far > 0 or far < 0):
-        return 0
-    ratio = abs(float(near / far))
-    order = round(math.log2(ratio)) if 1.5 < ratio < 2.0 ** (LARGEST_ORDER + 1) else 0
-    return order if abs(ratio - 2.0**order) < 1e-9 else 0
+FAR = ((60, 61), (28, 29))
+"""Powers of two between which the fall is seen, the second where the first have cancelled all digits."""
 
 
-def _error(root: Expr, exact: Expr, input: str, side: int) -> float:
+def _order(exact: Expr, input: str, side: int) -> int | None:
+    """n where the function falls like x**-n, 0 where it has a limit; None where it does neither."""
+    for powers in FAR:
+        near, far = (probe(exact, {input: Fraction(side * 2**k)}) for k in powers)
+        if near is None or far is None or not (far > 0 or far < 0):
+            continue
+        ratio = abs(float(near / far))
+        order = round(math.log2(ratio)) if 0.9 < ratio < 2.0 ** (LARGEST_ORDER + 1) else None
+        return order if order is not None and abs(ratio - 2.0**order) < 1e-9 * ratio else None
+    return None
+
+
+def _error(root: Expr, exact: Expr, input: str, side: int, finite: bool) -> float:
+    """The worst error; with `finite` that of the numbers alone, since elsewhere the input can be held."""
+
     def f(x: Fraction) -> Any | None:
         return probe(exact, {input: x})
 
-    return max(roundings(root, f, input, side * point) for point in POINTS)
+    errors = [roundings(root, f, input, side * point) for point in POINTS]
+    return max((error for error in errors if not finite or math.isfinite(error)), default=0.0)
 
 
 def _patched(root: Expr, exact: Expr, x: Symbol, side: int, order: int) -> Expr:

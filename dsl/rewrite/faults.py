@@ -20,6 +20,9 @@ POINTS = (1e-4, 1e-2, 0.5, 3.0, 20.0, 80.0, 200.0, 1e3, 1e6, 1e12, 1e18, 1e20, 1
 
 TOLERATED = 1e-9
 
+LEAST = 1e-290
+"""What is smaller has lost digits in float64 however it is computed."""
+
 
 def count_faults(root: Expr, exact: Expr, input: str, positive: frozenset[str] = frozenset()) -> int:
     """The number of points at which `root` is off, with generic parameters, of both signs if they may be."""
@@ -49,11 +52,12 @@ def _is_off(root: Expr, exact: Expr, setting: dict[str, Fraction]) -> bool:
 def roundings(root: Expr, f: Callable[[Fraction], Any | None], input: str, point: Fraction) -> float:
     """The error, in units of float64's rounding, at the float64 number next to a point; `f` is exact.
 
-    Zero where the function has no value or is zero, infinite where the program gives no number.
+    Zero where the function has no value or one too small for float64, infinite where the program gives no
+    number.
     """
     at = float(point)
     want = f(Fraction(at))
-    if want is None or float(want) == 0.0:
+    if want is None or abs(float(want)) < LEAST:
         return 0.0
     got = evaluate(folded(root), {input: at})
     if not math.isfinite(got):

@@ -154,9 +154,10 @@ class Rational:
 class Generator:
     """One unknown of the field.
 
-    `kind` is `magnitude` (|x| of the input), `symbol`, `constant`, `exp`, `erfc`, `sqrt`, `log` or `atom`;
-    `argument` is what exp, erfc, sqrt and log are applied to (for exp: the base, see `UNIT`); `expr` spells
-    the others. `positive` says that the value is known to be above zero.
+    `kind` is `magnitude` (|x| of the input), `symbol`, `constant`, `exp`, `erfc`, `acot`, `sqrt`, `cbrt`,
+    `power`, `log` or `atom`; `argument` is what these functions are applied to (for exp: the base, see
+    `UNIT`); `expr` spells the others, and is the argument of an erfc and the exponent of a power. `positive`
+    says that the value is known to be above zero.
     """
 
     index: int

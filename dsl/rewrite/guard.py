@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from flint import ctx
 
 from dsl.expr import Apply, Expr, Number, Symbol, call, is_op, postorder, rebuild, substitute, symbols
 from dsl.ieee import evaluate
-from dsl.ops import where
+from dsl.ops import OPS, where
 from dsl.rewrite.probe import BITS, ball, probe
 from dsl.rewrite.simplify import simplify
 from dsl.rewrite.vanish import annul, vanish
@@ -82,7 +83,8 @@ def _settle(root: Expr, exact: Expr, x: Symbol, settings: list[dict[str, Fractio
         if not _is_right(root, exact, x, side, limits, settings):
             held = _held(root, exact, x, side, limits, settings)
             far = None if held else _asymptote(root, exact, x, side)
-            root = held or far or _last_resort(root, exact, x, side, limits, settings)
+            slow = None if held or far else _held_but_logarithms(root, exact, x, side, settings)
+            root = held or far or _last_resort(slow or root, exact, x, side, limits, settings)
     return root
 
 
@@ -229,52 +231,113 @@ def _held(
     return None
 
 
+def _held_but_logarithms(
+    root: Expr, exact: Expr, x: Symbol, side: int, settings: list[dict[str, Fraction]]
+) -> Expr | None:
+    """The program of the input held everywhere but in logarithms and conditions, where that is the function.
+
+    x / (1 + log(1 + x**2)) has a derivative that falls like a logarithm, of which powers of x cancel.
+    """
+    if not any(is_op(node, *_LOGARITHMS) for node in postorder(root)):
+        return None
+    for far in (2**30, 2**40, FAR):
+        clamped = call("min" if side > 0 else "max", x, side * far)
+        held = _substituted_outside(root, x, clamped)
+        beyond = [Fraction(side) * magnitude for magnitude in PROBES if magnitude > far]
+        if all(
+            _is_near(_value(held, x, float(at), setting), exactly(exact, {**setting, x.name: at}))
+            for at in beyond
+            for setting in settings
+        ):
+            return held
+    return None
+
+
+_LOGARITHMS = ("log", "log1p")
+
+
+def _substituted_outside(root: Expr, x: Symbol, value: Expr) -> Expr:
+    """The expression with `value` for the input, but in logarithms and conditions."""
+    done: dict[Expr, Expr] = {}
+    for node in postorder(root):
+        kept = isinstance(node, Apply) and (node.op in _LOGARITHMS or OPS[node.op].result == "b")
+        if node is x:
+            done[node] = value
+        elif isinstance(node, Apply) and node.args and not kept:
+            done[node] = Apply(node.op, *(done[arg] for arg in node.args))
+        else:
+            done[node] = node
+    return done[root]
+
+
+def _is_near(got: float, value: Any | None) -> bool:
+    """Whether a value is right to float64's rounding and a little more, or too great for float32."""
+    if value is None or not abs(float(value)) < 3.4e38:
+        return value is not None
+    return abs(got - float(value)) <= 1e-13 * abs(float(value))
+
+
 NEGLIGIBLE = 2.0**-100
 """Better than no number: what a function that falls to 0 may be held at, if it overflows beyond."""
 
-THRESHOLD = 2**30
-"""Beyond it c * x**k is exact to float64's rounding, if the function's next term is smaller by x**2."""
+NEAR, FARTHER = 30, 56
+"""Powers of two beyond which c * x**k is exact to float64, if the next term is smaller by x**2, by x."""
 
 
 def _asymptote(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
     """Far out, the function's leading power or logarithm of x, where parameters do not enter."""
     before, ctx.prec = ctx.prec, BITS
     try:
-        return _leading_power(root, exact, x, side) or _leading_logarithm(root, exact, x, side)
+        return _leading_power(root, exact, x, side, NEAR) or _leading_logarithm(root, exact, x, side)
     finally:
         ctx.prec = before
 
 
-def _leading_power(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
+def _leading_power(root: Expr, exact: Expr, x: Symbol, side: int, threshold: int) -> Expr | None:
     if symbols(exact) != (x.name,):
         return None
 
     def f(power: int) -> Any | None:
         return probe(exact, {x.name: Fraction(side) * Fraction(2) ** power})
 
-    far, farther = f(33), f(34)
+    far, farther = f(threshold + 3), f(threshold + 4)
     if far is None or farther is None or not (far > 0 or far < 0):
         return None
     growth = abs(float(farther / far))
     if not 2.0**-9 < growth < 2.0**5:
         return None
     slope = math.log2(growth)
-    order = round(slope)
+    order = Fraction(slope).limit_denominator(MOST_ROOTS)
     if abs(slope - order) > 1e-9 or not -8 <= order <= 4:
         return None
-    scale = far / ball(Fraction(side * 2**33) ** order)
-    for power in (30, 31, 36, 40):
-        value = f(power)
-        leading = scale * ball((Fraction(side) * Fraction(2) ** power) ** order)
+    scale = far / ball(Fraction(2)) ** ball(order * (threshold + 3))
+    for power in (threshold, threshold + 1, threshold + 6, threshold + 10):
+        value, leading = f(power), scale * ball(Fraction(2)) ** ball(order * power)
         if value is None or not abs(value - leading) <= abs(value) * 2.0**-52:
             return None
+    term = _power(x, side, order, scale)
+    return where(call("gt" if side > 0 else "lt", x, side * 2**threshold), term, root)
+
+
+def _power(x: Symbol, side: int, order: Fraction, scale: Any) -> Expr:
+    """The number nearest to `scale`, simple if there is a simple one, times abs(x)**order."""
     measured = Fraction(float(scale))
     simple = measured.limit_denominator(1024)
     close = abs(simple - measured) <= abs(measured) * Fraction(1, 2**50)
-    term: Expr = Number(simple if close else measured)
-    for _ in range(abs(order)):
+    factor = simple if close else measured
+    if order.denominator == 3:
+        power = call("pow", call("cbrt", call("abs", x)), abs(order.numerator))
+        return Number(factor) * power if order > 0 else Number(factor) / power
+    if order.denominator > 1:
+        return Number(factor) * call("pow", call("abs", x), Number(order))
+    term: Expr = Number(factor if order % 2 == 0 else side * factor)
+    for _ in range(abs(order.numerator)):
         term = term * x if order > 0 else term / x
-    return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), term, root)
+    return term
+
+
+MOST_ROOTS = 6
+"""Powers of x are looked for whose exponents have no greater denominator."""
 
 
 def _leading_logarithm(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | None:
@@ -300,7 +363,7 @@ def _leading_logarithm(root: Expr, exact: Expr, x: Symbol, side: int) -> Expr | 
     term = term if simple == 1 else Number(simple) * term
     rest = Fraction(float(offset))
     term = term + Number(rest) if abs(rest) > Fraction(1, 2**60) else term
-    return where(call("gt" if side > 0 else "lt", x, side * THRESHOLD), simplify(term), root)
+    return where(call("gt" if side > 0 else "lt", x, side * 2**NEAR), simplify(term), root)
 
 
 def _last_resort(
@@ -311,14 +374,16 @@ def _last_resort(
     limits: list[float | None],
     settings: list[dict[str, Fraction]],
 ) -> Expr:
-    """The limit at the infinity alone, or with exponentials that stay finite, if that mends it; else a hold
-    where the function is negligible.
+    """The limit at the infinity alone, or with exponentials that stay finite, if that mends it; else the
+    leading power very far out, or a hold where the function is negligible.
     """
     ended = _ended(root, exact, x, side, limits, settings)
     for candidate in (ended, _ended(rebuild(root, _finite), exact, x, side, limits, settings)):
         if _is_right(candidate, exact, x, side, limits, settings):
             return candidate
-    return _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
+    with ctx.workprec(BITS):
+        far = _leading_power(root, exact, x, side, FARTHER)
+    return far or _held(root, exact, x, side, limits, settings, NEGLIGIBLE) or ended
 
 
 LARGEST_EXPONENT = 85
@@ -457,13 +522,27 @@ def limit_at(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) ->
         return far
     if abs(far - next_far) <= 1e-15 * abs(far) or max(abs(far), abs(next_far)) < 1e-30:
         return 0.0 if abs(far) < 1e-30 else far
-    if abs(far) > 1e5 and abs(next_far) > 1.5 * abs(far) and abs(far) > 1e5 * abs(near):
-        return math.copysign(math.inf, far) if (far > 0) == (next_far > 0) else None
+    if abs(far) > 1e5 and near and abs(far) > 1e5 * abs(near):  # it grows, and goes on as fast
+        first = math.log(abs(far / near)) / math.log(far_out[2] / far_out[0])
+        last = math.log(abs(next_far / far)) / math.log(far_out[3] / far_out[2]) if next_far else 0.0
+        return math.copysign(math.inf, far) if last > 0.9 * first and (far > 0) == (next_far > 0) else None
     first = (far - near) / math.log2(far_out[2] / far_out[0])
     last = (next_far - far) / math.log2(far_out[3] / far_out[2])
     if abs(first - last) <= 1e-9 * abs(last):  # it grows like a logarithm
         return math.copysign(math.inf, last)
-    return None
+    return _limit_of_a_power(exact, x, side, setting)
+
+
+def _limit_of_a_power(exact: Expr, x: Symbol, side: int, setting: dict[str, Fraction]) -> float | None:
+    """The limit of what grows or falls like a power of a logarithm: then its slopes by log(log(x)) agree."""
+    points = [exactly(exact, {**setting, x.name: Fraction(side * 2**k)}) for k in (2**10, 2**12, 2**14)]
+    values = [0.0 if point is None else float(point) for point in points]
+    if 0.0 in values or len({value > 0 for value in values}) > 1 or not all(map(math.isfinite, values)):
+        return None
+    first, last = (math.log(after / before, 4) for before, after in pairwise(values))
+    if abs(last) < 0.05 or abs(first - last) > 0.05 * abs(last):
+        return None
+    return 0.0 if last < 0 else math.copysign(math.inf, values[0])
 
 
 def _value(root: Expr, x: Symbol, at: float, setting: dict[str, Fraction]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from flint import arb, ctx, fmpq
 
-from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, straight_line
+from dsl.expr import ONE, Apply, Expr, Number, Symbol, call, is_op, postorder, rebuild, straight_line
 from dsl.ops import OPS
 from dsl.rewrite.core import lower
 
@@ -52,7 +52,7 @@ def _steps(root: Expr, bits: int) -> tuple[tuple[Callable[..., Any] | None, tupl
     """What evaluating an expression does: a function of earlier places, a number's ball, or a name."""
     steps: list[tuple[Callable[..., Any] | None, tuple[int, ...], Any]] = []
     with ctx.workprec(bits):
-        for node, places in straight_line(lower(root)):
+        for node, places in straight_line(rebuild(lower(root), _complement)):
             match node:
                 case Number():
                     steps.append((None, (), ball(node.value)))
@@ -61,6 +61,17 @@ def _steps(root: Expr, bits: int) -> tuple[tuple[Callable[..., Any] | None, tupl
                 case Apply():
                     steps.append((_function(node.op), places, None))
     return tuple(steps)
+
+
+def _complement(node: Expr) -> Expr:
+    """1 - erf(u) as erfc(u): no number of bits holds the difference far out."""
+    if is_op(node, "sub") and node.args[0] is ONE and is_op(node.args[1], "erf"):
+        return call("erfc", node.args[1].args[0])
+    if is_op(node, "add"):
+        for one, other in (node.args, node.args[::-1]):
+            if one is ONE and is_op(other, "erf"):
+                return call("erfc", -other.args[0])
+    return node
 
 
 @cache

@@ -17,6 +17,7 @@ from dsl.rewrite.quantities import free_name, named, quantities
 from dsl.rewrite.separate import separate
 
 _ALGEBRA = frozenset("add sub mul div neg pow abs sign max min where inf".split())
+_ROOTS = ("sqrt", "cbrt")
 
 
 def regroup(exact: Expr, input: str) -> Expr:
@@ -54,6 +55,10 @@ def _as_exponential(node: Expr, input: str) -> Expr:
     values = [probe(base, {**generic, input: at}) for at in _EVERYWHERE]
     if input not in symbols(base) or not all(value is not None and value > 0 for value in values):
         return node
+    if isinstance(power, Number) and all(
+        is_op(node, *_ALGEBRA, *_ROOTS) for node in postorder(base) if node.args
+    ):
+        return node  # which is no better known as an exponential
     return call("exp", power * call("log", base))
 
 

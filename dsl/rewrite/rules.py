@@ -151,6 +151,12 @@ _ROWS = (
         "where(abs(u) < 4611686018427387904, sqrt(u**2 + 1), abs(u))",
         "u**2 overflows beyond 1.8e19 in float32, where the root has long been abs(u)",
     ),
+    Rule(
+        "root of a cube",
+        "cbrt(abs(u)**3 + 1)",
+        "where(abs(u) < 2199023255552, cbrt(abs(u)**3 + 1), abs(u))",
+        "u**3 overflows beyond 6.9e12 in float32, where the root has long been abs(u)",
+    ),
 )
 
 RULES: dict[str, Rule] = {row.name: row for row in _ROWS}

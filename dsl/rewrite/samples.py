@@ -102,6 +102,8 @@ _KINDS: dict[str, Callable[[Generator, Any], Any]] = {
     "erfc": lambda gen, u: u.erfc(),
     "acot": lambda gen, u: (1 / u).atan(),
     "sqrt": lambda gen, u: u.sqrt(),
+    "cbrt": lambda gen, u: u.root(3),
+    "power": lambda gen, u: u ** ball(gen.expr.value),  # type: ignore[union-attr]
     "constant": lambda gen, u: u.sqrt(),
     "log": lambda gen, u: u.log(),
 }
