@@ -18,7 +18,7 @@ from dsl.rewrite.angles import square_angles
 from dsl.rewrite.core import lower
 from dsl.rewrite.far import patch_far
 from dsl.rewrite.faults import roundings
-from dsl.rewrite.guard import propagate_nan, settle_ends
+from dsl.rewrite.guard import limit_at, propagate_nan, settle_ends
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.probe import probe
 from dsl.rewrite.simplify import simplify
@@ -213,6 +213,75 @@ def test_an_inner_exponential_beside_a_constant_stays_single() -> None:
 
 def test_a_growing_exponential_of_a_sum_divides_out() -> None:
     assert error("x / (1 - x * exp(-(x + exp(x))))", -100.0) < 16
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("exp(-1 / (1 - x**2))", 0.9938),
+        ("exp(-x**2 / (1 + abs(x)))", 71.3),
+        ("exp(-2 * x * sigmoid(x) / 7)", 308.57),
+        ("(1 + exp(-x))**(-0.3)", -259.5),
+        ("x * exp(-sqrt(1 + x**2))", -81.7),
+        ("exp(-sqrt(abs(x)))", 5123.7),
+        ("exp(-sqrt(abs(x)))", 0.0),
+    ],
+)
+def test_an_exponent_carries_what_its_quotients_and_roots_lose(text: str, at: float) -> None:
+    (activation,) = activations(f"f(x) = {text}")
+    root = stages(activation).stabilised[0]
+    assert roundings(root, lambda point: probe(activation.body, {"x": point}), "x", Fraction(at)) < 8
+
+
+@pytest.mark.parametrize("at", [0.3, -2.7, 16777217.0, -6e24, 1.5e26, -3e38])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x / cbrt(1 + abs(x)**3)",
+        "x * (1 + x**2)**(-1/3)",
+        "x * (1 + abs(x)**2.5)**(-0.4)",
+        "asin(x / (1 + abs(x)))",
+        "x / sqrt(1 + log(1 + x**2))",
+        "x / (1 + log(1 + abs(x)))",
+        "atan(x) / x",
+        "sqrt(1 + 3 * abs(x)) - 1",
+    ],
+)
+def test_powers_and_logarithms_far_out(text: str, at: float) -> None:
+    """Of the derivative too, whose terms cancel to the leading one."""
+    (activation,) = activations(f"f(x) = {text}")
+    made = stages(activation)
+    for root, exact in zip(made.stabilised[:2], made.simplified[:2], strict=True):
+        want = probe(exact, {"x": Fraction(at)}, 2048)
+        assert want is not None
+        got = evaluate(root, {"x": at}, narrow=True)
+        assert math.isclose(got, float(want), rel_tol=1e-14, abs_tol=1e-36)
+
+
+@pytest.mark.parametrize("text", ["1 / log(2 + x**2)", "sqrt(log(2 + x**2))", "cbrt(x)", "x * sin(x)"])
+def test_limits_of_what_is_slow(text: str) -> None:
+    want = {"1": 0.0, "s": math.inf, "c": math.inf, "x": None}[text[0]]
+    assert limit_at(spec(text), x, 1, {}) == want
+
+
+@pytest.mark.parametrize("at", [-25.0, -1.5, 12.0, 21.0, 90.0])
+@pytest.mark.parametrize("text", ["asin(tanh(x))", "acos(tanh(x))"])
+def test_an_arc_sine_next_to_one(text: str, at: float) -> None:
+    assert error(text, at) < 16
+
+
+@pytest.mark.parametrize("at", [5.0, 82.0, 1e4, 1e9])
+def test_what_cancels_to_a_limit_far_out_is_a_polynomial_in_the_inverse(at: float) -> None:
+    exact = derivative(lower(spec("exp(-x**2) / erfc(x)")), "x")
+    root = patch_far(stabilise(exact, "x").value, exact, "x")
+    want = probe(exact, {"x": Fraction(at)}, 1024)
+    assert want is not None
+    assert math.isclose(evaluate(root, {"x": at}), float(want), rel_tol=1e-13)
+
+
+@pytest.mark.parametrize("at", [-1e19, -300.0, -20.0, -0.5, 0.25])
+def test_a_logarithm_of_a_gaussian_s_tail(at: float) -> None:
+    assert error("log(erfc(-x))", at) < 16
 
 
 @pytest.mark.parametrize("distance", [0.1, 1e-3, 1e-6])

@@ -58,6 +58,8 @@ class Canonical:
         self._values: dict[Expr, Rational] = {}
         self._conditions: dict[Expr, bool | None] = {}
         self.undetermined: list[Rational] = []
+        self.needs_sign = False
+        """Whether something has a better form where the input has a sign."""
 
     def __call__(self, root: Expr) -> Rational:
         """The quotient of an expression; raises `TooLarge`, ZeroDivisionError."""
@@ -350,7 +352,7 @@ class Canonical:
             self.undetermined.append(value)
             return None
         size = value if sign == 1 else -value
-        spelled = node.args[0] if sign == 1 else -node.args[0]
+        spelled = call("abs", node.args[0])  # the same for both signs of the input, as the generator is
         gaussian = self.exponential(exponent, decays=True)  # erfc(v) = exp(-v*v) * erfcx(v)
         gen = self.field.generator(
             ("erfc", size.key), lambda i: Generator(i, "erfc", True, spelled, size, partner=gaussian)
@@ -402,9 +404,11 @@ class Canonical:
         try:
             side = self.reduce(self.root(self.reduce(_ONE - value * value)))
         except TooLarge:  # a root of what may be negative
+            self.needs_sign = True
             return None
         ratio = side / (_ONE + value) if cosine else value / (_ONE + side)
         angle = self.arctangent(self.reduce(ratio))
+        self.needs_sign = self.needs_sign or angle is None
         return None if angle is None else angle * Rational.number(2)
 
     def absolute(self, node: Apply, value: Rational) -> Rational | None:

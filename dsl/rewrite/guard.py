@@ -274,7 +274,7 @@ def _is_near(got: float, value: Any | None) -> bool:
     """Whether a value is right to float64's rounding and a little more, or too great for float32."""
     if value is None or not abs(float(value)) < 3.4e38:
         return value is not None
-    return abs(got - float(value)) <= 1e-13 * abs(float(value))
+    return abs(got - float(value)) <= 4e-15 * abs(float(value))
 
 
 NEGLIGIBLE = 2.0**-100

@@ -235,7 +235,7 @@ class _Stabiliser:
         field = Field(self.x.name, self.positive)
         canonical = self._canonical(field, Case(self.x.name))
         value = canonical(root)
-        if any(gen.kind == "log" and not gen.positive for gen in field.generators):
+        if canonical.needs_sign or any(g.kind == "log" and not g.positive for g in field.generators):
             return None
         growing = [g for g in field.of_kind("exp") if not g.argument_decays]
         if any(is_op(gen.expr, "abs", "sign", "erf") for gen in field.of_kind("atom") if gen.expr):
