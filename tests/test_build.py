@@ -253,7 +253,7 @@ def test_two_builds_at_once(tmp_path: Path) -> None:
 
 PROBE = """
 import sys
-from dsl.cli import _run
+from dsl.cli import run as _run
 assert _run({arguments!r}) == 0
 heavy = {{"torch", "triton", "sympy", "numpy"}} & set(sys.modules)
 assert not heavy, heavy
