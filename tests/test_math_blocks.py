@@ -452,7 +452,7 @@ def test_the_mark_for_dynamo_is_torchs_own() -> None:
     def theirs() -> int:
         return 0
 
-    torch.compiler.assume_constant_result(theirs)
+    torch.compiler.assume_constant_result(theirs)  # type: ignore[no-untyped-call]
     assert vars(blocks._constant(ours)) == vars(theirs) != {}
 
 
