@@ -28,8 +28,7 @@ from dsl.parallel import in_order
 from dsl.program import AnyProgram
 from dsl.project import read_project
 from dsl.settings import measured_settings
-
-LINE_LENGTH = 110
+from dsl.tidy import black, tidy
 
 NOT_SHAPING = (
     "__init__ __main__ assess bench cache catalogue certify cli compared compiled config constants curves "
@@ -165,7 +164,7 @@ def source(
 
     `program` is what it compiles to, if that is known.
     """
-    return _black(_render(activation, _inputs(activation, certificate), certificate, program))
+    return tidy(_render(activation, _inputs(activation, certificate), certificate, program))
 
 
 def _outputs(
@@ -193,7 +192,7 @@ def support_outputs() -> list[Output]:
 
 def text_output(name: str, origin: str, text: str) -> Output:
     """A file of Python source that is still to be formatted."""
-    return Output(name, origin, _digest(text), partial(_black, text))
+    return Output(name, origin, _digest(text), partial(black, text))
 
 
 def module_output(activation: Activation, certificate: Certificate | None = None) -> Output:
@@ -201,7 +200,7 @@ def module_output(activation: Activation, certificate: Certificate | None = None
     inputs = _inputs(activation, certificate)
     spec = PurePosixPath(activation.path).name
     return Output(
-        f"{activation.name}.py", spec, inputs, lambda: _black(_render(activation, inputs, certificate))
+        f"{activation.name}.py", spec, inputs, lambda: tidy(_render(activation, inputs, certificate))
     )
 
 
@@ -218,7 +217,7 @@ def model_output(model: Model) -> Output:
     def make() -> str:
         from dsl.targets import render_model
 
-        return _black(render_model(model, inputs))
+        return tidy(render_model(model, inputs))
 
     return Output(f"{model.name}.py", PurePosixPath(model.path).name, inputs, make)
 
@@ -267,14 +266,6 @@ def code_digest(activation: Activation, program: AnyProgram) -> str:
     ]
     kernels = {name: support[f"{name}.py"] for name in own}
     return digest(computations(activation, program), support["_math.py"], measured_at, kernels)
-
-
-def _black(text: str) -> str:
-    import black
-    from black.mode import TargetVersion
-
-    mode = black.Mode(line_length=LINE_LENGTH, target_versions={TargetVersion.PY311})
-    return black.format_str(text, mode=mode)
 
 
 def stamped(output: Output) -> str:

@@ -34,11 +34,13 @@ def _called(code: str, support: str, module: str = "_math") -> Iterator[str]:
         name = stack.pop()
         if name not in reached:
             reached.add(name)
-            stack += [word for word in _WORD.findall(definitions[name]) if word in definitions]
+            stack += [word for word in _words(definitions[name]) if word in definitions]
     return (text for name, text in definitions.items() if name in reached)
 
 
-_WORD = re.compile(r"\w+")
+@cache
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
 @cache

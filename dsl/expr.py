@@ -28,10 +28,8 @@ class Expr:
     __slots__ = ("__weakref__",)
     _interned: ClassVar[WeakValueDictionary[Any, Any]] = WeakValueDictionary()
 
-    @property
-    def args(self) -> tuple[Expr, ...]:
-        """The operands, in order; empty for leaves."""
-        return ()
+    args: tuple[Expr, ...] = ()
+    """The operands, in order; empty for leaves."""
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an expression is immutable")
@@ -118,23 +116,19 @@ class Symbol(Expr):
 class Apply(Expr):
     """An operation, named as in `dsl.ops.OPS`, applied to operands."""
 
-    __slots__ = ("_args", "op")
+    __slots__ = ("args", "op")
     op: str
-    _args: tuple[Expr, ...]
+    args: tuple[Expr, ...]
 
     def __new__(cls, op: str, *args: Expr) -> Apply:
-        node: Apply = _intern(cls, (cls, op, args), {"op": op, "_args": args})
+        node: Apply = _intern(cls, (cls, op, args), {"op": op, "args": args})
         return node
 
-    @property
-    def args(self) -> tuple[Expr, ...]:
-        return self._args
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Apply, (self.op, *self._args))
+        return (Apply, (self.op, *self.args))
 
     def __repr__(self) -> str:
-        return f"Apply({self.op}, {len(self._args)} args)"
+        return f"Apply({self.op}, {len(self.args)} args)"
 
 
 Operand = Expr | int | Fraction
@@ -169,17 +163,20 @@ def is_op(node: Expr, *ops: str) -> bool:
 def postorder(*roots: Expr) -> Iterator[Expr]:
     """Every distinct node below the roots once, operands before what uses them, left before right."""
     seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    stack: list[Expr | None] = [*reversed(roots)]  # None stands on a node whose operands have had their turn
     while stack:
-        node, ready = stack.pop()
-        if ready:
+        node = stack.pop()
+        if node is None:
+            node = stack.pop()
+            assert node is not None
             yield node
-            continue
-        if node in seen:
-            continue
-        seen.add(node)
-        stack.append((node, True))
-        stack.extend((arg, False) for arg in reversed(node.args) if arg not in seen)
+        elif node not in seen:
+            seen.add(node)
+            if node.args:
+                stack += (node, None)
+                stack += reversed(node.args)
+            else:
+                yield node
 
 
 @lru_cache(maxsize=128)
@@ -209,8 +206,7 @@ def rebuild_all(roots: tuple[Expr, ...], step: Callable[[Expr], Expr]) -> tuple[
     """`rebuild` for several roots at once, so that what they share is visited once."""
     done: dict[Expr, Expr] = {}
     for node in postorder(*roots):
-        args = tuple(done[arg] for arg in node.args)
-        done[node] = step(Apply(node.op, *args) if isinstance(node, Apply) and args != node.args else node)
+        done[node] = step(_with_args(node, done))
     return tuple(done[root] for root in roots)
 
 
@@ -219,9 +215,16 @@ def substitute(root: Expr, values: Mapping[Expr, Expr]) -> Expr:
     done: dict[Expr, Expr] = dict(values)
     for node in postorder(root):
         if node not in done:
-            args = tuple(done[arg] for arg in node.args)
-            done[node] = Apply(node.op, *args) if isinstance(node, Apply) and args != node.args else node
+            done[node] = _with_args(node, done)
     return done[root]
+
+
+def _with_args(node: Expr, done: Mapping[Expr, Expr]) -> Expr:
+    """A node applied to what became of its operands."""
+    if not isinstance(node, Apply):
+        return node
+    args = tuple([done[arg] for arg in node.args])
+    return node if args == node.args else Apply(node.op, *args)
 
 
 def symbols(*roots: Expr) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from operator import add, mul, neg, sub
 from typing import Any
 
 from flint import arb, ctx
@@ -43,7 +44,11 @@ def evaluate(root: Expr, names: Mapping[str, Any], narrow: bool = False) -> Any:
     for function, places, leaf in _steps(root):
         if function is not None:
             try:
-                value = function(*[done[place] for place in places])
+                if len(places) == 2:  # most have two operands, and no need of a list of them
+                    left, right = places
+                    value = function(done[left], done[right])
+                else:
+                    value = function(*[done[place] for place in places])
             except OverflowError:
                 value = math.inf
             except ValueError:
@@ -153,13 +158,13 @@ def _power(a: float, b: float) -> float:
 
 
 _FLOAT: Mapping[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "product": lambda a, b: a * b,
+    "add": add,
+    "sub": sub,
+    "mul": mul,
+    "product": mul,
     "div": _divide,
     "ratio": _divide,
-    "neg": lambda a: -a,
+    "neg": neg,
     "lt": lambda a, b: a < b,
     "le": lambda a, b: a <= b,
     "gt": lambda a, b: a > b,

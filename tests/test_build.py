@@ -75,7 +75,7 @@ def test_the_same_specs_give_the_same_bytes_and_no_work(
     assert contents(Path("elsewhere/deep")) == before
     stamps = {path: path.stat().st_mtime_ns for path in OUT.iterdir()}
     monkeypatch.setattr(builder, "_render", lambda *_: pytest.fail("compiled again"))
-    monkeypatch.setattr(builder, "_black", lambda *_: pytest.fail("formatted again"))
+    monkeypatch.setattr(builder, "tidy", lambda *_: pytest.fail("formatted again"))
     assert build(SPECS, OUT).changes == ()
     assert {path: path.stat().st_mtime_ns for path in OUT.iterdir()} == stamps
 
@@ -253,7 +253,7 @@ def test_two_builds_at_once(tmp_path: Path) -> None:
 
 PROBE = """
 import sys
-from dsl.cli import _run
+from dsl.cli import run as _run
 assert _run({arguments!r}) == 0
 heavy = {{"torch", "triton", "sympy", "numpy"}} & set(sys.modules)
 assert not heavy, heavy

@@ -16,7 +16,7 @@ from dsl.catalogue import (
     read_frameworks,
 )
 from dsl.certificate import read_lock
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.config import ConfigError, load
 from dsl.project import read_project
 from dsl.resolve import activations

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from click import Option
+from click import Command, Context, Option
 
 from dsl import __version__
-from dsl.cli import STAGES, _run, cli
+from dsl.cli import run as _run
+from dsl.cli.group import MODULES, cli
+from dsl.cli.tell import STAGES
+from dsl.cli.usage import EXAMPLES, SECTIONS
 from dsl.targets import SUPPORT
-from dsl.usage import EXAMPLES, SECTIONS
 
 ROOT = Path(__file__).parent.parent
 
@@ -177,21 +179,27 @@ def test_interrupt_is_quiet(project: Path, capsys: Capture, monkeypatch: pytest.
 
 def test_help_has_every_command_and_an_example_of_each(capsys: Capture) -> None:
     listed = [name for lines in SECTIONS.values() for name in lines]
-    assert sorted(listed) == sorted(cli.commands) == sorted(EXAMPLES)
+    assert sorted(listed) == sorted(MODULES) == sorted(EXAMPLES)
     whole = run(capsys, "--help")[1]
     for lines in SECTIONS.values():
         for name, line in lines.items():
             assert re.search(rf"^  {name} +{re.escape(line[:40])}", whole, re.MULTILINE)
     for name, examples in EXAMPLES.items():
         shown = run(capsys, name, "--help")[1]
-        assert not [
-            each for each in cli.commands[name].params if isinstance(each, Option) and not _told(each)
-        ]
+        command = _command(name)
+        assert not [each for each in command.params if isinstance(each, Option) and not _told(each)]
         for example in examples:
             assert f"    {example}\n" in shown
             program, given, *arguments = shlex.split(example.partition(" > ")[0])
             assert (program, given) == ("dslgen", name)
-            cli.commands[name].make_context(name, arguments)  # raises what is wrong usage
+            command.make_context(name, arguments)  # raises what is wrong usage
+
+
+def _command(name: str) -> Command:
+    found = cli.get_command(Context(cli), name)
+    assert found is not None
+    assert found.name == name
+    return found
 
 
 def _told(option: Option) -> bool:

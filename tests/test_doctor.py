@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from dsl import doctor
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.doctor import Check, as_json, examine, gpus, package, probe, report
 
 Capture = pytest.CaptureFixture[str]

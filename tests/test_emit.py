@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from dsl import cli, emit
-from dsl.cli import _run
+from dsl import emit
+from dsl.cli import run as _run
+from dsl.cli.make import STYLES
 from dsl.targets import SUPPORT
 
 SPEC = """
@@ -48,7 +49,7 @@ def run(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_command_knows_the_styles() -> None:
-    assert list(cli.STYLES) == list(emit.STYLES)
+    assert list(STYLES) == list(emit.STYLES)
 
 
 @pytest.fixture

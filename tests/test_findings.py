@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dsl.cli import ERROR_FORMATS
+from dsl.cli.options import ERROR_FORMATS
 from dsl.errors import CODES, Fix, Span, SpecError
 from dsl.findings import FORMATS, coloured, wants_colour
 from dsl.project import check_text, read_project

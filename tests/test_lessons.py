@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.errors import CODES
 from dsl.lessons import LESSONS
 from dsl.project import check_text

@@ -442,3 +442,27 @@ def test_inductor_keeps_product_error() -> None:
     except torch._inductor.exc.InductorError as error:
         pytest.skip(f"no compiler for the CPU here: {error}")
     torch.testing.assert_close(found, blocks.product_error_torch(a, b), rtol=0, atol=0)
+
+
+@compiled
+def test_the_mark_for_dynamo_is_torchs_own() -> None:
+    def ours() -> int:
+        return 0
+
+    def theirs() -> int:
+        return 0
+
+    torch.compiler.assume_constant_result(theirs)  # type: ignore[no-untyped-call]
+    assert vars(blocks._constant(ours)) == vars(theirs) != {}
+
+
+@compiled
+def test_an_import_does_not_load_dynamo() -> None:
+    """It takes a second, and only those who compile need it."""
+    program = (
+        "import sys, torch, triton; import generated; generated.mish; print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

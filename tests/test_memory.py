@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.expr import Expr, Symbol, call
 from dsl.memory import Damaged, Found, Memory, read, recalled, remembering, search_digest, show
 from dsl.parse import parse_all

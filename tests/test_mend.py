@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.mend import fixes, mend
 from dsl.mistakes import _MEANT
 from dsl.project import check_text

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dsl.cli import PICTURES, _run
+from dsl.cli import run as _run
+from dsl.cli.draw import PICTURES
 from dsl.curves import (
     FLOOR,
     OURS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.cli import _run
+from dsl.cli import run as _run
 
 ROOT = Path(__file__).parent.parent
 Capture = pytest.CaptureFixture[str]

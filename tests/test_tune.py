@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dsl import profiler, tuned
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.profiler import DRAM, GRID, HITS, PROCESSOR, STALLED, SUCCESSORS, WARPS, NoProfiler, Profile, parse
 from dsl.tune import Choice, Result, Trial, store, tune
 from dsl.tuned import Session

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.watch import changes
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from dsl.build import BuildError
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.parse import parse_statements
 from dsl.resolve import activations, resolve_all
 from dsl.resolve_model import resolve_models
@@ -310,7 +310,7 @@ def test_get_gives_three_files(server: Server) -> None:
         ("/", 200),
         ("/style.css", 200),
         ("/playground.js", 200),
-        ("/../cli.py", 404),
+        ("/../build.py", 404),
         ("/answers", 404),
     ):
         answered = ask(server, "GET", path)

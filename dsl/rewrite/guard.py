@@ -218,7 +218,6 @@ def _held(
 ) -> Expr | None:
     """The program of the input held where the function has its limit; a limit of 0 may be `negligible`."""
     for far in (2**4, 2**5, 2**6, 2**7, 2**10, 2**30, FAR, 2**40):
-        held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
         reached = [exactly(exact, {**setting, x.name: Fraction(side * far)}) for setting in settings]
         if all(
             value is not None
@@ -226,8 +225,10 @@ def _held(
             and math.isfinite(limit)
             and _reaches(float(value), limit, negligible)
             for value, limit in zip(reached, limits, strict=True)
-        ) and _is_right(held, exact, x, side, limits, settings):
-            return held
+        ):
+            held = substitute(root, {x: call("min" if side > 0 else "max", x, side * far)})
+            if _is_right(held, exact, x, side, limits, settings):
+                return held
     return None
 
 

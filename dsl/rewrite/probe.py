@@ -37,10 +37,13 @@ def probe(root: Expr, values: Mapping[str, Fraction], bits: int = BITS) -> Any |
     try:
         known: list[Any] = []
         for function, places, leaf in _steps(root, bits):
-            if function is not None:
-                known.append(function(*[known[place] for place in places]))
-            else:
+            if function is None:
                 known.append(ball(values[leaf]) if isinstance(leaf, str) else leaf)
+            elif len(places) == 2:  # most have two operands, and no need of a list of them
+                left, right = places
+                known.append(function(known[left], known[right]))
+            else:
+                known.append(function(*[known[place] for place in places]))
         result = known[-1]
         return result if isinstance(result, bool) or result.is_finite() else None
     finally:

@@ -100,7 +100,7 @@ def find_patches(root: Expr, exact: Expr, input: str) -> Iterator[Patch]:
     covered: list[Patch] = []
     for r in roots:
         covered += _patch(f, error, r, 1)
-    bad = [x for x in points if error(x) > TOLERATED and not any(_covers(patch, x) for patch in covered)]
+    bad = [x for x in points if not any(_covers(patch, x) for patch in covered) and error(x) > TOLERATED]
     for low, high in _runs(bad):
         centre = Fraction(round((low + high) * 8), 16)
         covered += _patch(f, error, centre, 0)
@@ -114,8 +114,10 @@ def _patch(f: Exact, error: Callable[[Fraction], float], centre: Fraction, order
         value = f(centre + d)
         return None if value is None else value / ball(d) ** order
 
-    errors = [max(error(centre + sign * r * step) for sign in (1, -1) for step in _JITTER) for r in RADII]
-    wide = next((i for i in reversed(range(len(RADII))) if errors[i] > WANTED), 0)
+    def is_off(r: Fraction) -> bool:
+        return max(error(centre + sign * r * step) for sign in (1, -1) for step in _JITTER) > WANTED
+
+    wide = next((i for i in reversed(range(len(RADII))) if is_off(RADII[i])), 0)
     for i in range(min(wide + 2, len(RADII) - 1), 1, -2):
         tables = fit(g, -RADII[i], RADII[i], HIGHEST_DEGREE)
         if tables is not None:

@@ -922,33 +922,42 @@ def _horner(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
     return p
 
 
-# Under `dynamic=True` Dynamo makes a variable of each number that it finds in a module, and loses it in the
-# second autograd.Function that uses it. What these functions give, it takes for constant.
-@torch.compiler.assume_constant_result
+def _constant(function: Any) -> Any:
+    """Let Dynamo take for constant what a function gives.
+
+    Under `dynamic=True` it makes a variable of each number that it finds in a module, and loses it in the
+    second autograd.Function that uses it. `torch.compiler.assume_constant_result` sets the same mark, but
+    imports Dynamo for it, which takes a second, whether or not anything is compiled.
+    """
+    function._dynamo_marked_constant = True
+    return function
+
+
+@_constant
 def _of_exp(double: bool) -> tuple[float, float, float, tuple[float, ...]]:
     hi, lo = (LN2_HI_DOUBLE, LN2_LO_DOUBLE) if double else (LN2_HI, LN2_LO)
     return LOG2E.value, hi.value, lo.value, (EXP_BEYOND_SQUARE_DOUBLE if double else EXP_BEYOND_SQUARE).value
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _of_erfcx(double: bool) -> tuple[float, tuple[float, ...]]:
     return (4.0, ERFCX_DOUBLE.value) if double else (2.0, ERFCX.value)
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _of_mills() -> tuple[float, ...]:
     coefficients: tuple[float, ...] = MILLS.value
     return coefficients
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _quarter_pi(double: bool) -> tuple[float, float]:
     if double:
         return QUARTER_PI_DOUBLE.value, QUARTER_PI_DOUBLE_LO.value
     return QUARTER_PI.value, QUARTER_PI_LO.value
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _root_half() -> float:
     half: float = ROOT_HALF.value
     return half

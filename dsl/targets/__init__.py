@@ -8,6 +8,7 @@ nothing does without.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from dsl.activation import Activation
@@ -78,14 +79,17 @@ def computations(activation: Activation, program: AnyProgram) -> str:
 
 def support_files() -> dict[str, str]:
     """The support files' names and contents, verbatim."""
-    folder = Path(__file__).parent.parent / "support"
-    return {name: (folder / name).read_text(encoding="utf-8") for name in SUPPORT}
+    return {name: _support(name) for name in SUPPORT}
 
 
 def bundled_files() -> dict[str, str]:
     """The same, and those that are only ever part of a file of one module."""
-    folder = Path(__file__).parent.parent / "support"
-    return support_files() | {"_single.py": (folder / "_single.py").read_text(encoding="utf-8")}
+    return support_files() | {"_single.py": _support("_single.py")}
+
+
+@cache
+def _support(name: str) -> str:
+    return (Path(__file__).parent.parent / "support" / name).read_text(encoding="utf-8")
 
 
 def package_init(activations: Iterable[Activation | Model]) -> str:

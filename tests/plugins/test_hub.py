@@ -16,7 +16,7 @@ from kernels import (
 from kernels._rust import Digest, Metadata
 from torch import nn
 
-from dsl.cli import _run
+from dsl.cli import run as _run
 from dsl.project import read_project
 
 ROOT = Path(__file__).parents[2]

@@ -99,7 +99,7 @@ class Commands(click.Group):
         from dsl.errors import did_you_mean
 
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            meant = did_you_mean(args[0], list(self.commands))
+            meant = did_you_mean(args[0], self.list_commands(ctx))
             hint = f": {meant}" if meant else "; dslgen --help lists them"
             ctx.fail(f"no command '{args[0]}'{hint}")
         return super().resolve_command(ctx, args)
