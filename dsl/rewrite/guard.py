@@ -204,7 +204,7 @@ def _is_off(got: float, value: float) -> bool:
     """Whether a value is no number, or wrong in its first digits where float32 holds the right one."""
     if not math.isfinite(got):
         return abs(value) < 3.4e38
-    return 1e-36 < abs(value) < 3.4e38 and not abs(got - value) <= 1e-3 * abs(value)
+    return 2e-38 < abs(value) < 3.4e38 and not abs(got - value) <= 1e-3 * abs(value)
 
 
 def _held(
