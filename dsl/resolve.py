@@ -351,10 +351,9 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     """What the language has and this version does not, and clauses given more than once."""
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
-    several = [what for what, there in _several(definition) if there]
     for parameter in definition.parameters:
-        if parameter.learned and several:
-            message = f"learnable parameters of {several[0]} are not yet supported"
+        if parameter.learned and definition.body.kind == "tuple":
+            message = "learnable parameters of several outputs are not yet supported"
             scope.note("E0190", message, parameter.span)
     seen: set[str] = set()
     for clause in definition.clauses:
