@@ -83,6 +83,8 @@ class _Separator:
         self.inputs: dict[Expr, str] = {Symbol(name): name for name in inputs}
         self.treat, self.free = treat, free
         self._within: dict[Expr, frozenset[Expr]] = {}
+        self._narrow: dict[Expr, Expr | None] = {}
+        self._depth: dict[Expr | None, int] = {None: 0}
 
     def within(self, root: Expr) -> frozenset[Expr]:
         """The inputs that an expression depends on."""
@@ -199,14 +201,34 @@ class _Separator:
 
     def _only_mixture(self, root: Expr) -> Expr | None:
         """The smallest part that mixes inputs, if a function that is no mere algebra depends on it alone."""
-        total = _unused(root)
-        for node in postorder(root):
-            if node is root or not self._mixed(node) or OPS[node.op].result == "b":
+        self._find_narrows(root)
+        found, node = None, self._narrow[root]
+        while node is not None:
+            if isinstance(node, Apply) and OPS[node.op].result != "b":
+                found = node
+            node = self._narrow[node]
+        return None if found is None or is_algebra(substitute(root, {found: _unused(root)})) else found
+
+    def _find_narrows(self, root: Expr) -> None:
+        """For each node the next one that all ways from it down to inputs pass; None where there is none."""
+        for node in postorder(root) if root not in self._narrow else ():
+            if node in self._narrow or not self.within(node):
                 continue
-            function = substitute(root, {node: total})
-            if not self.within(function):
-                return None if is_algebra(function) else node
-        return None
+            below = [arg for arg in node.args if self.within(arg)]
+            narrow = below[0] if below else None
+            for other in below[1:]:
+                narrow = self._meeting(narrow, other)
+            self._narrow[node] = narrow
+            self._depth[node] = self._depth[narrow] + 1
+
+    def _meeting(self, a: Expr | None, b: Expr | None) -> Expr | None:
+        """The first node that all ways from two others pass."""
+        while a is not b:
+            if a is not None and self._depth[a] >= self._depth[b]:
+                a = self._narrow[a]
+            elif b is not None:
+                b = self._narrow[b]
+        return a
 
     def _of_mixture(self, root: Expr, mixed: Expr, treated: Expr) -> Expr:
         """An expression of one quantity, treated as one of a single input."""

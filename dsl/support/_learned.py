@@ -415,6 +415,10 @@ class LearnedOperator:
 
     # -- parameters --------------------------------------------------------------------------------------
 
+    def check(self, x: Any) -> None:
+        """Raise an error for what is no tensor that the activation takes."""
+        check(self.name, x)
+
     def _check(self, inputs: tuple[Any, ...], learned: tuple[Any, ...], dim: int) -> None:
         for each in (*inputs, *learned):
             check(self.name, each)

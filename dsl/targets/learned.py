@@ -57,7 +57,9 @@ _PLACE = "rows, columns, steps, by_row, height, width, wide"
 def module(activation: Activation, program: JointProgram, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, program, digest)])
-    modules = ", ".join(name for name in ("_joint", "_launch", "_learned", "_math") if f"{name}." in body)
+    modules = ", ".join(
+        name for name in ("_joint", "_launch", "_learned", "_math", "_packed") if f"{name}." in body
+    )
     sequence = "from collections.abc import Sequence\n\n" if "Sequence[" in body else ""
     header = report.joint_header(activation, program, accuracy)
     return layout.assemble(activation, header, _IMPORTS.format(modules=modules, sequence=sequence), body)
@@ -189,10 +191,10 @@ def _slopes_kernel(activation: Activation, private: str, parts: Sequence[str]) -
     lines += [f"    d_{entry} = {zero}" for entry in entries]
     given = _given(activation, names)
     lines += _loop(activation, [*inputs, "grad"])
-    for each, part in zip(inputs, parts, strict=False):
-        place = _place(activation, f"d_{each}", "scattered")
+    for name, part in zip(inputs, parts, strict=False):
+        place = _place(activation, f"d_{name}", "scattered")
         value = f"grad * {private}_by_{part}({given}fast)"
-        lines += [f"        if by_{each}:", f"            tl.store({place}, {value}, mask=inside)"]
+        lines += [f"        if by_{name}:", f"            tl.store({place}, {value}, mask=inside)"]
     of_entry = dict(zip(activation.variables, parts, strict=True))
     for each in activation.learned:
         lines.append(f"        if by_{names[each.name]}:")
@@ -263,7 +265,9 @@ def _interface(activation: Activation, program: JointProgram, digest: str) -> It
         yield layout.checks(plain)
     if activation.requires:
         yield _initial_checks(activation)
-    yield _registration(activation, program, digest)
+    registration = _registration(activation, program, digest)
+    packing = f'_packing = _packed.LearnedPacking(_operator, packed="{activation.packed}")\n'
+    yield registration + packing if activation.packed else registration
     yield _function(activation, plain)
     yield _class(activation)
     if activation.aliases:
@@ -326,8 +330,8 @@ def _function(activation: Activation, plain: Activation) -> str:
     named = _tensors(activation)
     tensors = ", ".join(named)
     itself = layout.own_name(activation, *named, *layout.parameter_names(activation))
-    dim = ", *, dim: int = 1" if activation.channelled else ""
-    dim_passed = ", dim=dim" if activation.channelled else ""
+    dim = f", *, dim: int = {_dim(activation)}" if _dim(activation) else ""
+    dim_passed = ", dim=dim" if dim else ""
     inputs = ["torch.zeros(2, 3)", *("torch.zeros(3)" for _ in activation.inputs[1:])]
     example = ", ".join([*inputs, *map(_example, activation.learned)])
     doc = layout.docstring(
@@ -339,7 +343,7 @@ def _function(activation: Activation, plain: Activation) -> str:
 torch.Size([2, 3])""",
         "    ",
     )
-    declared = ", ".join(f"{each}: Tensor" for each in named)
+    declared = ", ".join([_declared(activation), *(f"{each.name}: Tensor" for each in activation.learned)])
     passed = layout.passed_on(activation)
     lines = [
         f"def {name}({declared}{layout.signature(activation)}{dim}) -> Tensor:",
@@ -349,10 +353,33 @@ torch.Size([2, 3])""",
     ]
     if plain.requires:
         lines.append(f"    _check({passed.removeprefix(', ')})")
-    lines.append(f"    return _operator({tensors}{passed}{dim_passed})")
+    lines.append(f"    return {_call(activation)}")
     if itself != name:
         lines += ["", "", f"{itself} = {name}  # an argument hides the name inside"]
     return "\n".join(lines) + "\n"
+
+
+def _dim(activation: Activation) -> str:
+    """The default of the argument `dim`, if there is one: that of channels, or of inputs in one tensor."""
+    return "1" if activation.channelled else "-1" if activation.packed else ""
+
+
+def _declared(activation: Activation, default: str = "") -> str:
+    """The inputs as arguments; but for the first, packed ones may be None."""
+    first, *others = activation.inputs
+    kind = f"Tensor | None{default}" if activation.packed else "Tensor"
+    return ", ".join([f"{first}: Tensor", *(f"{each}: {kind}" for each in others)])
+
+
+def _call(activation: Activation) -> str:
+    """The operator called, by its function."""
+    numbers = layout.parameter_names(activation)
+    if activation.packed:
+        groups = activation.inputs, [each.name for each in activation.learned], numbers
+        given = ", ".join(f"({', '.join(group)}{',' * (len(group) == 1)})" for group in groups)
+        return f"_packing({given}, dim)"
+    dim = ["dim=dim"] if activation.channelled else []
+    return f"_operator({', '.join([*_tensors(activation), *numbers, *dim])})"
 
 
 def _about(activation: Activation, plain: Activation) -> str:
@@ -369,6 +396,12 @@ def _about(activation: Activation, plain: Activation) -> str:
         said.append("The channels lie along `dim` of the result; one that has no such dimension has one.")
     elif activation.channelled:
         said.append("The channels lie along `dim`; an input that has no such dimension has one.")
+    if activation.packed:
+        way = layout.TOGETHER[activation.packed]
+        only, *others = (f"`{each}`" for each in activation.inputs)
+        said.append(
+            f"{only} alone may hold all inputs along `dim`, {way}; {' and '.join(others)} is None then."
+        )
     said.append("Twice differentiable by all of them, in reverse and forward mode.")
     said.append(layout.raises(plain))
     return " ".join(said)
@@ -400,7 +433,7 @@ def _arguments(activation: Activation) -> str:
         else:
             later.append(f"{parameter.name}: float = {number(parameter.default)}")
     channels = ["num_parameters: int = 1"] if activation.channelled else []
-    named = ["dim: int = 1"] if activation.channelled else []
+    named = [f"dim: int = {_dim(activation)}"] if _dim(activation) else []
     named += ["device: torch.device | str | None = None", "dtype: torch.dtype | None = None"]
     return ", ".join(["self", *first, *channels, *later, "*", *named])
 
@@ -416,6 +449,10 @@ def _class(activation: Activation) -> str:
     )
     if activation.channelled:
         about += " `num_parameters` is the number of channels, which lie along `dim`; 1 is one value for all."
+    if activation.packed:
+        about += (
+            f" It is called with {len(activation.inputs)} tensors, or with one that holds them along `dim`."
+        )
     if activation.requires:
         about += f" Raises ValueError unless initially {layout.constraints_shown(activation)}."
     given = ", ".join("torch.zeros(2, 3)" for _ in activation.inputs)
@@ -443,7 +480,9 @@ torch.Size([2, 3])""",
         lines.append(f"        _check_initial({', '.join([*learned, *parameters])})")
     lines += [f"        self.{name} = {name}" for name in parameters]
     if activation.channelled:
-        lines += ["        self.num_parameters = num_parameters", "        self.dim = dim"]
+        lines.append("        self.num_parameters = num_parameters")
+    if _dim(activation):
+        lines.append("        self.dim = dim")
     lines.append(f"        self._initial = {{{initial}}}")
     for each in activation.learned:
         count = "num_parameters" if each.kind == "channel" else str(len(each.entries))
@@ -457,14 +496,16 @@ torch.Size([2, 3])""",
         "        for name, values in self._initial.items():",
         "            _learned.fill(self.get_parameter(name), values)",
         "",
-        f"    def forward(self, {', '.join(f'{each}: Tensor' for each in activation.inputs)}) -> Tensor:",
+        f"    def forward(self, {_declared(activation, ' = None')}) -> Tensor:",
         '        """The activation of every element."""',
         f"        return {itself}({', '.join([*activation.inputs, *(f'self.{name}' for name in learned)])}"
-        f"{layout.passed_on(activation, 'self.')}{', dim=self.dim' if activation.channelled else ''})",
+        f"{layout.passed_on(activation, 'self.')}{', dim=self.dim' if _dim(activation) else ''})",
     ]
     shown = [f"{name}={{self.{name}}}" for name in parameters]
     if activation.channelled:
-        shown = ["num_parameters={self.num_parameters}", *shown, "dim={self.dim}"]
+        shown.insert(0, "num_parameters={self.num_parameters}")
+    if _dim(activation):
+        shown.append("dim={self.dim}")
     if shown:
         lines += [
             "",
