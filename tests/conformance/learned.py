@@ -247,9 +247,10 @@ def refusals(s: Learner) -> None:
     assert type(error) is RuntimeError, error
     assert f"{s.name}: '" in str(error)
     assert type(caught(s, *inputs, *(p.to("meta") for p in learned))) is RuntimeError
-    for other in others:
-        assert type(caught(s, x, other[:, :2], *learned)) is RuntimeError
-        assert type(caught(s, x, other.to("meta"), *learned)) is RuntimeError
+    if others:
+        *rest, last = inputs
+        assert type(caught(s, *rest, last[:, :2], *learned)) is RuntimeError
+        assert type(caught(s, *rest, last.to("meta"), *learned)) is RuntimeError
 
 
 def deterministic(s: Learner) -> None:
