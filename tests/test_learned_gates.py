@@ -97,11 +97,16 @@ def parameters(acts: ModuleType, name: str, channels: int, dtype: torch.dtype) -
     return [(0.7 - 0.45 * torch.arange(n) + 0.1 * i).to(dtype) for i, n in enumerate(counts)]
 
 
+def whole_shape(inputs: list[Tensor]) -> torch.Size:
+    """What tensors broadcast to."""
+    return torch.broadcast_tensors(*inputs)[0].shape  # type: ignore[no-untyped-call, no-any-return]
+
+
 def plain(acts: ModuleType, name: str, tensors: list[Tensor], dim: int = 1) -> Tensor:
     """The formula in plain torch, its parameters broadcast as they are meant to be."""
     ours = operator(acts, name)
     inputs, learned = tensors[: ours.inputs], tensors[ours.inputs :]
-    count = len(torch.broadcast_shapes(*(x.shape for x in inputs)))
+    count = len(whole_shape(inputs))
     entries: list[Tensor] = []
     for extent, p in zip(ours.learned.values(), learned, strict=True):
         if extent == "channel" and p.numel() != 1:
@@ -184,7 +189,7 @@ def test_values_and_gradients_are_those_of_plain_torch(
         laid_out(shape, way, data.draw(st.sampled_from(DTYPES)), seed)
         for seed, (shape, way) in enumerate(data.draw(arrangements(ours.inputs)), first)
     ]
-    whole = torch.broadcast_shapes(*(x.shape for x in inputs))
+    whole = whole_shape(inputs)
     dim = data.draw(st.integers(-len(whole), len(whole) - 1)) if whole else 1
     channels = whole[dim] if whole and data.draw(st.booleans()) else 1
     wide = sum(inputs[1:], inputs[0]).dtype
@@ -240,7 +245,9 @@ def test_more_tiles_than_programs(acts: ModuleType, monkeypatch: pytest.MonkeyPa
 def split(h: Tensor, name: str, count: int, dim: int) -> tuple[Tensor, ...]:
     if name == "swiglu_beta":
         return h.chunk(count, dim)
-    return tuple(h.unflatten(dim, (-1, count)).unbind(dim % h.dim() + 1))
+    dim %= h.dim()
+    apart = (*h.shape[:dim], h.shape[dim] // count, count, *h.shape[dim + 1 :])
+    return tuple(h.reshape(apart).unbind(dim + 1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -325,10 +332,11 @@ def test_packed_tensors_by_compilers_and_transforms(acts: ModuleType) -> None:
     layer = acts.SwiGLUBeta(1.5, dtype=torch.float64)
     h = normal((3, 8), torch.float64, 1).requires_grad_()
     given = [h, layer.beta]
-    exact = torch.autograd.grad(layer(*h.chunk(2, -1)).square().sum(), given)
+    gate, up = h.chunk(2, -1)
+    exact = torch.autograd.grad(layer(gate, up).square().sum(), given)
     assert_close(torch.autograd.grad(layer(h).square().sum(), given), exact)
     torch._dynamo.reset()
-    run = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    run: Any = torch.compile(layer, fullgraph=True, backend="aot_eager")
     assert_close(torch.autograd.grad(run(h).square().sum(), given), exact)
     state = {"beta": layer.beta.detach()}
     found = grad(lambda h, p: functional_call(layer, p, (h,)).square().sum(), (0, 1))(h.detach(), state)

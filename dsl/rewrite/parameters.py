@@ -10,14 +10,31 @@ depends on no parameter, and can have all that such a function gets.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 
-from dsl.expr import ONE, ZERO, Apply, Expr, Symbol, call, is_op, postorder, size, substitute, symbols
+from dsl.expr import (
+    ONE,
+    ZERO,
+    Apply,
+    Expr,
+    Symbol,
+    call,
+    is_op,
+    postorder,
+    rebuild,
+    size,
+    substitute,
+    symbols,
+)
 from dsl.ops import where
 from dsl.rewrite.separate import ALGEBRA, Treatment, is_algebra, is_whole_power, separate
 from dsl.rewrite.simplify import simplify
 
 _MOST = 4
 """So many names, and a quotient of polynomials with coefficients of their own is better left as it is."""
+
+_FACTORS = 16
+"""Products of more factors are left in their order: a square of squares has no end of them."""
 
 _GROWTH = 2
 """So much larger a normal form of algebra may be than what it stands for."""
@@ -41,7 +58,34 @@ def stable_in_all(
     def stable(part: Expr, input: str) -> Expr:
         return stable_in(part, input, positive, lambda rest, known: treat(rest, input, known), own)
 
+    root = _gathered(root, inputs) if len(inputs) > 1 else root
     return simplify(separate(root, inputs, stable, lambda part: _of_parameters(part, own)))
+
+
+def _gathered(root: Expr, inputs: Sequence[str]) -> Expr:
+    """The expression, in each product the parameters before the inputs, and these in their order.
+
+    A derivative by beta has y * x where the value has beta * x * y; so both have x * y, as one quantity.
+    """
+    within: dict[Expr, frozenset[int]] = {Symbol(name): frozenset([i]) for i, name in enumerate(inputs)}
+    parts: dict[Expr, tuple[Expr, tuple[Expr, ...]]] = {}
+    one: Expr = ONE
+
+    def step(node: Expr) -> Expr:
+        within.setdefault(node, frozenset().union(*(within[arg] for arg in node.args)))
+        parts[node] = (ONE, (node,)) if within[node] else (node, ())
+        if not is_op(node, "mul"):
+            return node
+        (p, xs), (q, ys) = (parts[arg] for arg in node.args)
+        factors = tuple(sorted((*xs, *ys), key=lambda each: sorted(within[each])))
+        if len(factors) > _FACTORS:
+            return node
+        factor = _times(p, q)
+        made = _times(factor, reduce(_times, factors, one))
+        within[made], parts[made] = within[node], (factor, factors)
+        return made
+
+    return rebuild(root, step)
 
 
 def stable_in(
