@@ -283,6 +283,26 @@ def test_in_the_interpreter(acts: ModuleType) -> None:
     assert " passed" in done.stdout
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="runs in the process that another test starts")
+def test_kernels_read_layouts_in_place(acts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[Tensor] = []
+    joint = importlib.import_module(f"{acts.__name__}._joint")
+    copy = joint._in_order_of
+
+    def watched(like: Tensor, x: Tensor, scattered: bool) -> Tensor:
+        copied.append(x)
+        return copy(like, x, scattered)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(joint, "_in_order_of", watched)
+    a, b = normal((8, 64), torch.float32, 1).chunk(2, -1)
+    for x, y in ((a, b), (a, b[0]), (a, b[:, :1]), (b.t(), a.t()), (a, b.t().contiguous().t())):
+        given = [x.detach().requires_grad_(), y.detach().requires_grad_(), torch.ones(1, requires_grad=True)]
+        acts.swiglu_beta(*given).sum().backward()
+    h = normal((8, 64), torch.float32, 1).requires_grad_()
+    acts.swiglu_beta(h, None, torch.ones(1)).sum().backward()
+    assert not copied
+
+
 # -- PyTorch -----------------------------------------------------------------------------------------------
 
 OWN = ("open_gate", "unused")
