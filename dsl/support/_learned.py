@@ -586,7 +586,10 @@ class LearnedOperator:
     def evaluate(self, inputs: Tensors, learned: Tensors, numbers: tuple[float, ...], dim: int) -> Tensor:
         """f(inputs) of plain tensors of one shape."""
         self._check(inputs, learned, dim)
-        y = torch.empty_like(_model(inputs), dtype=_narrowest(inputs))
+        if self.inputs == 1:
+            y = torch.empty_like(inputs[0])
+        else:
+            y = torch.empty_like(_model(inputs), dtype=_narrowest(inputs))
         if not self.has_kernel(y):
             entries = self._entries(inputs[0], learned, dim)
             return _as(y, self._formula(*map(_widened, inputs), *entries, *numbers), inputs, False)
@@ -609,7 +612,7 @@ class LearnedOperator:
     ) -> list[Tensor]:
         """The wanted gradients, those of inputs in tensors of their own or in those given."""
         self._check(inputs, learned, dim)
-        like = _model(inputs)
+        like = inputs[0] if self.inputs == 1 else _model(inputs)
         slots: tuple[Tensor | None, ...] = into or tuple(
             torch.empty_like(like, dtype=x.dtype) if want else None
             for x, want in zip(inputs, wanted, strict=False)
