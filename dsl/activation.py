@@ -124,7 +124,12 @@ class Activation:
     @property
     def variables(self) -> tuple[str, ...]:
         """What derivatives are taken by: the inputs, and the entries of learnable parameters."""
-        return (*self.inputs, *(entry for each in self.learned for entry in each.entries))
+        return (*self.inputs, *self.entries)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The values of learnable parameters, as the body has them."""
+        return tuple(entry for each in self.learned for entry in each.entries)
 
     @property
     def settable(self) -> tuple[Learned | Parameter, ...]:
@@ -192,7 +197,7 @@ def as_numbers(activation: Activation) -> Activation:
     names: dict[Expr, Expr] = {}
     values = known_defaults(activation)
     parameters = []
-    for entry in activation.variables[len(activation.inputs) :]:
+    for entry in activation.entries:
         name = re.sub(r"\W+", "_", entry).strip("_")
         while name in taken:
             name += "_"

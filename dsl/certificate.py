@@ -341,9 +341,11 @@ def _line(cells: tuple[str, ...], widths: tuple[int, ...]) -> str:
 def _notes(certificate: Certificate) -> Iterator[str]:
     sampled = [row.tried for row in certificate.rows if not row.exhaustive]
     sort = next((row.of for row in certificate.rows), "")
+    several = any(row.point is not None and len(row.point) > 1 for row in certificate.rows)
     if sort in _TRIED:
-        yield fill(_TRIED[sort].format(min(sampled, default=0)), 100)
-    elif any(row.point is not None and len(row.point) > 1 for row in certificate.rows):
+        in_turn = " Each input varies in turn, at a few values of the others." if several else ""
+        yield fill(_TRIED[sort].format(min(sampled, default=0)) + in_turn, 100)
+    elif several:
         yield "Tried: every 16-bit value of each input, and at least"
         yield f"  {min(sampled):,} of the other types and a search, against a few values of the others."
     elif sampled:

@@ -115,9 +115,9 @@ def _jointly(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
 
 
 def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Iterator[Row]:
-    """A row for each maker, each setting and each variable that the derivative is by."""
+    """A row for each maker, each setting, each variable that the derivative is by and each input in turn."""
     from dsl import interpret
-    from dsl.certify import learned
+    from dsl.certify import joint, learned
     from dsl.pipeline import derive_joint
 
     if kind == SUMMED:
@@ -125,24 +125,30 @@ def _learned(activation: Activation, kind: str, dtype: str, samples: int) -> Ite
         return
     derived = derive_joint(activation)
     variables = (None,) if kind == "value" else learned.variables_of(activation, kind)
-    of_parameter = kind not in learned.kinds(activation)[:2]
-    entries = activation.variables[1:]
+    inputs, entries = activation.inputs, activation.entries
+    of_parameter = kind not in learned.kinds(activation)[: 1 + len(inputs)]
+    name = f"{activation.name}{BY_ELEMENT}"
     for number, setting in enumerate(measured_settings(activation)):
         given = learned.as_given(activation, setting, dtype)
         shown = certificates.show_parameters(setting) if number else ""
         for variable in variables:
             slope = None if variable is None else activation.variables.index(variable)
-            name = f"{activation.name}{BY_ELEMENT}"
-            makers: dict[str, Function] = {
-                by: interpret.learned(name, by, slope, dtype, given, entries) for by in MAKERS
-            }
             root = derived[0 if slope is None else 1 + slope]
             every = not (number or of_parameter)
             count = samples // (1 if every else OTHER_SETTINGS)
-            known = learned.truth_of(root, activation.input, dtype, given, count, every, not number)
             case = f"by {variable}" if len(variables) > 1 else ""
-            for row in _against(activation, kind, dtype, known, makers, shown, search=not number):
-                yield replace(row, of="learned", case=case)
+            for sweep in learned.sweeps_of(activation, root, given, not number):
+                point, swept = sweep.point(inputs, 0.0), inputs.index(sweep.name)
+                makers: dict[str, Function] = {
+                    by: interpret.learned(name, by, slope, dtype, given, entries, point, swept)
+                    for by in MAKERS
+                }
+                known = learned.truth_of(root, sweep, dtype, given, count, every, not number)
+                if activation.joint and (not sweep.first or joint.is_flat(known)):
+                    makers = {by: joint.finite(function, known) for by, function in makers.items()}
+                for row in _against(activation, kind, dtype, known, makers, shown, search=not number):
+                    worst = sweep.point(inputs, row.worst_input) if activation.joint else None
+                    yield replace(row, of="learned", case=case, point=worst)
 
 
 def _summed(activation: Activation, dtype: str) -> Iterator[Row]:
@@ -153,11 +159,11 @@ def _summed(activation: Activation, dtype: str) -> Iterator[Row]:
 
     given = learned.as_given(activation, measured_settings(activation)[0], dtype)
     derived = derive_joint(activation)
-    roots = {name: derived[1 + place] for place, name in enumerate(activation.variables) if place}
+    roots = dict(zip(activation.entries, derived[1 + len(activation.inputs) :], strict=False))
     for known in learned.sums(activation, roots, dtype, given):
         for by in MAKERS:
             got = interpret.summed(activation.name, by, dtype, given, activation.learned, known.variable)
-            found = learned.measure_sum(known, got(known.x, known.grad), dtype)
+            found = learned.measure_sum(known, got(known.inputs, known.grad), dtype)
             yield replace(
                 _row(by, SUMMED, found, None, ""),
                 of="learned",

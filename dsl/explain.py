@@ -64,13 +64,14 @@ def _document(sections: Iterable[tuple[str, str]]) -> str:
 
 
 def _explain_learned(activation: Activation, certificate: Certificate | None, cost: str) -> str:
-    """The same where parameters are learned: what fails is told at their initial values."""
+    """The same where parameters are learned: what fails is told at their initial values, of one input."""
     plain = as_numbers(activation)
     program = compile_learned(activation).program
+    naively = [] if activation.joint else [("As it is written, in float32", _naive(plain, derive(plain)))]
     return _document(
         (
             ("Spec", show_activation(activation)),
-            ("As it is written, in float32", _naive(plain, derive(plain))),
+            *naively,
             ("Rules that fired", report.rewrites(program)),
             ("Program", _program(program)),
             *([("Cost", cost)] if cost else []),

@@ -13,7 +13,7 @@ from functools import reduce
 
 import numpy as np
 
-from dsl.activation import Activation
+from dsl.activation import Activation, as_numbers
 from dsl.evaluate import Reference
 from dsl.expr import Apply, Expr, Number, Symbol, call, postorder
 from dsl.settings import defaults
@@ -51,6 +51,8 @@ def has_family(activation: Activation) -> bool:
 def family(activation: Activation, low: float, high: float, points: int = POINTS) -> Family:
     """The curves of an activation whose parameters all have defaults, for low <= x <= high.
 
+    Learnable ones are at their initial values.
+
     >>> from dsl.resolve import activations
     >>> (softmax,) = activations("softmax(x) = exp(x) / rowsum(exp(x))")
     >>> found = family(softmax, -1, 1, 3)
@@ -59,7 +61,7 @@ def family(activation: Activation, low: float, high: float, points: int = POINTS
     >>> round(float(sum(curve.y[1] for curve in found.curves)), 12)
     1.0
     """
-    x = np.linspace(low, high, points)
+    activation, x = as_numbers(activation), np.linspace(low, high, points)
     note, members = (_elements if activation.dim is not None else _gates_or_outputs)(activation)
     first, *others = activation.inputs
     fixed = {**(defaults(activation) or {}), **dict.fromkeys(others, Fraction(1))}

@@ -147,22 +147,22 @@ def _compile_tiled(package: ModuleType, function: Any, dtype: str, target: str) 
     names = function.arg_names
     choice = names.index("by_row")
     shape = {"by_row": True, "height": 1, "width": learned._TILE, "wide": False}
-    constants = {**dict.fromkeys(names[choice:], True), **shape, "fast": dtype in ("float16", "bfloat16")}
+    shape |= {"strided": False, "scattered": False, "fast": dtype in ("float16", "bfloat16")}
+    constants = {name: shape.get(name, True) for name in names[choice:]}
     sums = "fp64" if dtype == "float64" else "fp32"
     signature, aligned = {}, []
+    pointers = [name for name in names if name.endswith("_ptr")]
+    # Of gradients: the inputs, the incoming gradient, the parameters, and what is written of each.
+    inputs = names.index("grad_ptr") if "grad_ptr" in names else 0
+    written = pointers[1 + len(pointers) // 2 + inputs :] if inputs else []
     for place, argument in enumerate(names):
         pointer = argument.endswith("_ptr")
         if argument in constants:
             signature[argument] = "constexpr"
         elif pointer:
-            is_sum = (
-                argument.startswith("d_")
-                and place > names.index("grad_ptr") + 1
-                and f"d_{names[0]}" != argument
-            )
-            signature[argument] = f"*{sums if is_sum else ELEMENTS[dtype]}"
+            signature[argument] = f"*{sums if argument in written else ELEMENTS[dtype]}"
         else:
-            signature[argument] = "i32" if place >= choice - _SIZES else "fp64"
+            signature[argument] = "i32" if place >= names.index("rows") else "fp64"
         if pointer or argument == "columns":
             aligned.append(place)
     attributes = {(place,): [["tt.divisibility", 16]] for place in aligned}
@@ -173,8 +173,6 @@ def _compile_tiled(package: ModuleType, function: Any, dtype: str, target: str) 
     return compiled, learned._TILE // (warps * gpu.warp_size)
 
 
-_SIZES = 5
-"""How many sizes a kernel with learnable parameters takes."""
 ROW = 4096
 """Elements of the rows that kernels over rows are counted for; a program takes one."""
 _ROW_WARPS = 8

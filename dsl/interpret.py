@@ -121,11 +121,14 @@ def learned(
     dtype: str,
     given: Mapping[str, SupportsFloat],
     entries: Sequence[str],
+    point: tuple[float, ...],
+    swept: int,
 ) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
     """An activation whose parameters' values, `entries`, are by channel, with a channel for each element.
 
-    `by` is "kernel" or "formula"; `slope` counts the variables that a derivative is by, the input first, and
-    is None for the value. `given` are the values and the other parameters, which are numbers.
+    It is a function of the input at `swept`, the others as in `point`. `by` is "kernel" or "formula"; `slope`
+    counts the variables that a derivative is by, the inputs first, and is None for the value. `given` are the
+    values and the other parameters, which are numbers.
     """
     import torch
 
@@ -137,17 +140,19 @@ def learned(
 
     def run(points: NDArray[Any]) -> NDArray[np.float64]:
         x = torch.from_numpy(points.astype(np.float64)).to(target)[None]
+        inputs = tuple(x if i == swept else torch.full_like(x, value) for i, value in enumerate(point))
         if by == "formula":
             compute = operator._formula if slope is None else operator._slope_formulas[slope]
-            y = compute(x.to(wide), *(torch.tensor(value, dtype=wide) for value in values), *numbers)
+            columns = (each.to(wide) for each in inputs)
+            y = compute(*columns, *(torch.tensor(value, dtype=wide) for value in values), *numbers)
             y = y.to(target).expand(x.shape)
         else:
             own = tuple(torch.full(x.shape[1:], value, dtype=target) for value in values)
             if slope is None:
-                y = operator._evaluate(x, own, numbers, 1)
+                y = operator.evaluate(inputs, own, numbers, 1)
             else:
-                wanted = [place == slope for place in range(1 + len(own))]
-                (y,) = operator._evaluate_slopes(torch.ones_like(x), x, own, numbers, 1, wanted)
+                wanted = [place == slope for place in range(len(inputs) + len(own))]
+                (y,) = operator.evaluate_slopes(torch.ones_like(x), inputs, own, numbers, 1, wanted)
         result: NDArray[np.float64] = y.double().numpy().reshape(-1)
         return result
 
@@ -156,8 +161,8 @@ def learned(
 
 def summed(
     name: str, by: str, dtype: str, given: Mapping[str, SupportsFloat], learned: Sequence[Any], variable: str
-) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]:
-    """The gradient of one of the parameters' values, of a tensor and an incoming gradient.
+) -> Callable[[Sequence[NDArray[np.float64]], NDArray[np.float64]], NDArray[np.float64]]:
+    """The gradient of one of the parameters' values, of the inputs and an incoming gradient.
 
     `learned` are the parameters, of which those by channel have a value for each in dimension 1.
     """
@@ -167,19 +172,20 @@ def summed(
     target = getattr(torch, dtype)
     entries = {entry for each in learned for entry in each.entries}
     numbers = tuple(float(value) for key, value in given.items() if key not in entries)
-    wanted = [False, *(variable in each.entries for each in learned)]
+    wanted = [False] * operator.inputs + [variable in each.entries for each in learned]
     place = next(each.entries.index(variable) for each in learned if variable in each.entries)
 
-    def run(points: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, grad = (torch.from_numpy(each).to(target) for each in (points, slopes))
+    def run(points: Sequence[NDArray[np.float64]], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+        *tensors, grad = (torch.from_numpy(each).to(target) for each in (*points, slopes))
+        inputs = tuple(tensors)
         own = []
         for each in learned:
             values = torch.tensor([float(given[entry]) for entry in each.entries], dtype=target)
-            own.append(values.expand(x.shape[1]).contiguous() if each.kind == "channel" else values)
+            own.append(values.expand(grad.shape[1]).contiguous() if each.kind == "channel" else values)
         if by == "formula":
-            (found,) = operator.differentiable_slopes(grad, x, tuple(own), numbers, 1, wanted)
+            (found,) = operator.differentiable_slopes(grad, inputs, tuple(own), numbers, 1, wanted)
         else:
-            (found,) = operator._evaluate_slopes(grad, x, tuple(own), numbers, 1, wanted)
+            (found,) = operator.evaluate_slopes(grad, inputs, tuple(own), numbers, 1, wanted)
         by_channel = any(variable in each.entries for each in learned if each.kind == "channel")
         result: NDArray[np.float64] = found.double().numpy().reshape(-1)
         return result if by_channel else result[place : place + 1]

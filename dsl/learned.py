@@ -34,7 +34,7 @@ def read(parameter: ParameterSyntax, scope: Scope) -> Learned | None:
         return None
     bare = Scope(scope.source, scope.owner, {}, frozenset(), scope.callees, scope.silent)
     shape = parameter.shape
-    channelled = shape is not None and shape.kind == "name" and shape.text == CHANNEL
+    channelled = is_channelled(parameter)
     length = 1 if shape is None or channelled else _length(shape, bare)
     values = None if length is None else _initial(parameter, length, bare)
     scope.errors.extend(bare.errors)
@@ -46,6 +46,12 @@ def read(parameter: ParameterSyntax, scope: Scope) -> Learned | None:
     entries = tuple(f"{name}[{place}]" for place in range(length))
     scope.vectors[name] = tuple(map(Symbol, entries))
     return Learned(name, "vector", entries, values)
+
+
+def is_channelled(parameter: ParameterSyntax) -> bool:
+    """Whether a parameter is written as one with a value for each channel."""
+    shape = parameter.shape
+    return shape is not None and shape.kind == "name" and shape.text == CHANNEL
 
 
 def _length(shape: Term, scope: Scope) -> int | None:

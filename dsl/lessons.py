@@ -186,8 +186,8 @@ LESSONS: dict[str, Lesson] = {
     ),
     "E0190": Lesson(
         "The language has this, and this version does not compile it: learnable parameters of several "
-        "inputs, roundings in the middle beside them.",
-        "gate(x, y; learn beta = 1.0) = y * sigmoid(beta * x)",
-        "gate(x, y; beta = 1.0) = y * sigmoid(beta * x)",
+        "outputs, roundings in the middle beside them.",
+        "both(x; learn beta = 1.0) = (sigmoid(beta * x), x)",
+        "both(x; beta = 1.0) = (sigmoid(beta * x), x)",
     ),
 }

@@ -27,7 +27,7 @@ from dsl.rewrite.core import lower
 from dsl.rewrite.factors import factor_exponentials
 from dsl.rewrite.far import patch_far
 from dsl.rewrite.guard import Freedom, propagate_nan, settle_ends, settle_signs, settle_zero
-from dsl.rewrite.parameters import stable_in
+from dsl.rewrite.parameters import stable_in_all
 from dsl.rewrite.patch import patch_at_zero
 from dsl.rewrite.quantities import ways
 from dsl.rewrite.regroup import regroup
@@ -75,9 +75,9 @@ def stages(activation: Activation) -> Stages | JointStages | RowStages:
     """Run every stage, whatever the inputs and parameters are, and whether rows are reduced."""
     if activation.dim is not None:
         return _compile_rows(activation)
-    if activation.joint:
-        return compile_joint(activation)
-    return compile_learned(activation) if activation.learned else compile_activation(activation)
+    if activation.learned:
+        return compile_learned(activation)
+    return compile_joint(activation) if activation.joint else compile_activation(activation)
 
 
 def compile_activation(activation: Activation) -> Stages:
@@ -138,9 +138,10 @@ def compile_joint(activation: Activation) -> JointStages:
 
 
 def compile_learned(activation: Activation) -> JointStages:
-    """Run every stage for an activation of one input with learnable parameters.
+    """Run every stage for an activation with learnable parameters.
 
-    Parameters are names in every expression: each is made stable in the input, for whatever values they have.
+    Parameters are names in every expression, and each is made stable in the inputs, whatever values they
+    have.
     """
     positive = positive_parameters(activation)
     usual = tuple(known_defaults(activation).items())
@@ -157,11 +158,11 @@ def compile_learned(activation: Activation) -> JointStages:
         return found.value
 
     @cache
-    def treat(exact: Expr, known: frozenset[str]) -> Expr:
-        return _best(exact, activation.input, Freedom(known, usual), fired)
+    def treat(exact: Expr, name: str, known: frozenset[str]) -> Expr:
+        return _best(exact, name, Freedom(known, usual), fired)
 
     def stable(exact: Expr) -> Expr:
-        return carry_roundings(stable_in(exact, activation.input, positive, treat, own))
+        return carry_roundings(stable_in_all(exact, activation.inputs, positive, treat, own))
 
     return _compile_variables(activation, stable, fired)
 

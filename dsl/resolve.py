@@ -17,7 +17,7 @@ from dsl.derive import derivative
 from dsl.errors import Span, SpecError, SpecErrors, respell
 from dsl.expr import Apply, Expr, Number, Symbol, is_op, postorder, substitute, symbols
 from dsl.forms import evaluated, given_slope, is_marked, is_random, plain, trained
-from dsl.learned import numbers, read, refuse_hidden
+from dsl.learned import is_channelled, numbers, read, refuse_hidden
 from dsl.names import camel_case, objection
 from dsl.ops import REDUCTIONS, has_cast
 from dsl.packing import layouts, output_terms
@@ -351,10 +351,12 @@ def _check_support(definition: Definition, scope: Scope) -> None:
     """What the language has and this version does not, and clauses given more than once."""
     if not definition.inputs:
         scope.note("E0102", f"'{definition.name.text}' has no input", definition.name.span)
-    several = [what for what, there in _several(definition) if there]
     for parameter in definition.parameters:
-        if parameter.learned and several:
-            message = f"learnable parameters of {several[0]} are not yet supported"
+        if parameter.learned and definition.body.kind == "tuple":
+            message = "learnable parameters of several outputs are not yet supported"
+            scope.note("E0190", message, parameter.span)
+        elif is_channelled(parameter) and definition.clause("packed"):
+            message = "'packed' beside a parameter with a value for each channel is not yet supported"
             scope.note("E0190", message, parameter.span)
     seen: set[str] = set()
     for clause in definition.clauses:

@@ -100,7 +100,7 @@ def _learned_settings(activation: Activation) -> tuple[Setting, ...]:
     first = next(iter(settings(plain)), None)
     if first is None:
         return ()
-    names = (*activation.variables[1:], *(each.name for each in activation.parameters))
+    names = (*activation.entries, *(each.name for each in activation.parameters))
     spelled = dict(zip(names, first, strict=True))
     groups = [
         *(each.entries for each in activation.learned),

@@ -115,7 +115,7 @@ def test_what_the_others_make_zero_is_flat() -> None:
 
 
 def test_sums_are_measured_by_the_size_of_their_terms() -> None:
-    known = Sum("w", 1.0, np.zeros(1), np.zeros(1), (Fraction(0),), np.array([1.5]))
+    known = Sum("w", 1.0, (np.zeros(1),), np.zeros(1), (Fraction(0),), np.array([1.5]))
     assert measure_sum(known, np.array([2.0**-22]), "float32").worst_ulp == 2.0
     assert measure_sum(known, np.array([np.nan]), "float32").failed == 1
 

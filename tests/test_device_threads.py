@@ -38,6 +38,9 @@ turns(a, b) = a * sigmoid(b)
   packed interleaved
 leaky(x; learn slope[channel] = 0.25) = where(x > 0, x, slope * x)
 hot(x; learn beta = 1.5) = x * sigmoid(beta * x)
+weighed(a, b; learn slope[channel] = 0.25) = a * sigmoid(slope * b)
+held(a, b; learn beta = 1.5) = a * sigmoid(beta * b)
+  packed halves
 rows(x) = exp(x - rowmax(x)) / rowsum(exp(x - rowmax(x)))
 chance(x) = x * k
   with k = uniform(0.5, 1.5) in training, 1 in eval
@@ -100,6 +103,8 @@ CALLS: dict[str, tuple[Callable[..., Tensor], Sequence[tuple[int, ...]]]] = {
     "turns": (lambda acts, x: acts.turns(x), [(2, 8)]),
     "leaky": (lambda acts, x, p: acts.leaky(x, p), [(2, 4), (4,)]),
     "hot": (lambda acts, x, p: acts.hot(x, p), [(2, 4), (1,)]),
+    "weighed": (lambda acts, a, b, p: acts.weighed(a, b, p), [(2, 4), (4,), (4,)]),
+    "held": (lambda acts, x, p: acts.held(x, None, p), [(2, 8), (1,)]),
     "rows": (lambda acts, x: acts.rows(x), [(2, 4)]),
     "chance": (
         lambda acts, x: acts.chance(x, training=True, generator=torch.Generator().manual_seed(5)),

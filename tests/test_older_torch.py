@@ -22,6 +22,7 @@ plain(x) = x * sigmoid(x)
 gated(a, b) = a * sigmoid(b)
 both(a, b) = (a * sigmoid(b), a + b)
 hot(x; learn beta = 1.5) = x * sigmoid(beta * x)
+weighed(a, b; learn beta = 1.5) = a * sigmoid(beta * b)
 rows(x) = exp(x - rowmax(x)) / rowsum(exp(x - rowmax(x)))
 chance(x) = x * k
   with k = uniform(0.5, 1.5) in training, 1 in eval
@@ -33,6 +34,7 @@ ARGUMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "gated": ("_operator", (torch.ones(2, 3),)),
     "both": ("_operator", (torch.ones(2, 3),)),
     "hot": ("_operator", (torch.ones(2, 3),)),
+    "weighed": ("_operator", (torch.ones(2, 3), torch.ones(2, 3))),
     "rows": ("_operator", (-1,)),
     "chance": ("_training_operator", (SEED,)),
 }

@@ -5,7 +5,7 @@ In: an `Activation`. Out: `Sweep`s, and the exact expression of every kind of re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -18,6 +18,7 @@ from dsl.certify.roots import NEIGHBOURHOOD
 from dsl.certify.scan import Function, Truth
 from dsl.evaluate import Reference
 from dsl.evaluate.rows import RowReference
+from dsl.evaluate.terms import Begins
 from dsl.expr import Expr, Symbol, is_op, postorder, symbols
 
 OTHERS = tuple(map(Fraction, ("1", "-3/4", "5/2")))
@@ -114,7 +115,16 @@ def in_terms(known: Truth, sweep: Sweep, root: Expr, parameters: Mapping[str, Fr
     x + f(y) is zero along a curve, beside which f(y) has the error that it has. What is rounded in the middle
     is an input, too.
     """
-    inputs = {*map(Symbol, (sweep.name, *sweep.others))}
+    begins = beside_inputs((sweep.name, *sweep.others))
+    if not any(begins(node) for node in postorder(root)):
+        return known
+    reference = RowReference(root, {**parameters, **sweep.others})
+    return replace(known, sizes=lambda points: reference.sizes({sweep.name: points}, begins))
+
+
+def beside_inputs(names: Iterable[str]) -> Begins:
+    """Names sums of which one operand depends on other inputs than the other, a cast being one."""
+    inputs = {*map(Symbol, names)}
 
     def mixed(root: Expr) -> set[Expr]:
         found, stack = set(), [root]
@@ -132,10 +142,7 @@ def in_terms(known: Truth, sweep: Sweep, root: Expr, parameters: Mapping[str, Fr
         one, other = map(mixed, node.args)
         return len(one | other) > 1 and one != other
 
-    if not any(begins(node) for node in postorder(root)):
-        return known
-    reference = RowReference(root, {**parameters, **sweep.others})
-    return replace(known, sizes=lambda points: reference.sizes({sweep.name: points}, begins))
+    return begins
 
 
 def kinds(activation: Activation) -> tuple[str, ...]:

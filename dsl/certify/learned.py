@@ -1,7 +1,8 @@
 """What is measured of an activation with learnable parameters: every element's share, and the sums.
 
 In: an `Activation`. Out: the activation of which every element has parameters
-of its own, and `Sum`s: tensors with the exact gradient of each value of a parameter.
+of its own, and `Sum`s: tensors with the exact gradient of each value of a parameter. Several inputs take all
+values in turn, as those of activations without parameters do (`joint`).
 
 Parameters have values at which terms cancel that a formula was not written for. So the unit of errors is the
 ulp of the sum of the magnitudes of the terms where sums have parameters in them (`beside_parameters`), else
@@ -22,9 +23,9 @@ import numpy as np
 
 from dsl.activation import Activation, Learned, as_numbers
 from dsl.certificate import SUMMED
+from dsl.certify.joint import Sweep, beside_inputs, is_beside_a_root, sweeps
 from dsl.certify.report import Failure, Measurement
 from dsl.certify.scan import Truth, truth
-from dsl.evaluate import Reference
 from dsl.evaluate.rows import RowReference
 from dsl.evaluate.terms import beside_parameters
 from dsl.expr import Expr, symbols
@@ -46,7 +47,7 @@ SMALLEST = 2.0**-64
 def by_element(activation: Activation) -> Activation:
     """The activation with every value of a parameter by channel, so that each element can have its own."""
     plain = as_numbers(activation)
-    count = len(activation.variables) - len(activation.inputs)
+    count = len(activation.entries)
     learned = (
         Learned(each.name, "channel", (each.name,), None if each.default is None else (each.default,))
         for each in plain.parameters[:count]
@@ -55,30 +56,43 @@ def by_element(activation: Activation) -> Activation:
 
 
 def kinds(activation: Activation) -> tuple[str, ...]:
-    """What is measured: the value, the derivatives by the input and by each parameter, and the sums."""
-    names = (activation.input, *(each.name for each in activation.learned))
+    """What is measured: the value, the derivatives by each input and by each parameter, and the sums."""
+    names = (*activation.inputs, *(each.name for each in activation.learned))
     return ("value", *(f"gradient_{name}" for name in names), SUMMED)
 
 
+def sweeps_of(activation: Activation, root: Expr, given: Setting, first: bool) -> Iterator[Sweep]:
+    """The inputs in turn, at a few values of the others; at other settings than the `first`, at one value."""
+    for sweep in sweeps(activation.inputs, root):
+        if (first or sweep.first) and not is_beside_a_root(sweep, root, given):
+            yield sweep
+
+
 def truth_of(
-    root: Expr, input: str, dtype: str, given: Setting, count: int, every: bool, first: bool
+    root: Expr, sweep: Sweep, dtype: str, given: Setting, count: int, every: bool, first: bool
 ) -> Truth:
     """The exact values at the inputs that are tried, with the sizes of the terms that results are sums of.
 
     At other settings than the `first` these are few. NaN is left out where the expression does not depend on
     the input.
     """
+    name, held = sweep.name, {**given, **sweep.others}
 
     def tried(points: Array) -> Array:
         magnitude = np.abs(points)
         kept = ((magnitude <= LARGEST) & (magnitude >= SMALLEST)) | (points == 0)
-        kept |= np.isnan(points) & (input in symbols(root))
+        kept |= np.isnan(points) & (name in symbols(root))
         chosen: Array = points[kept][:: 1 if first else STRIDE]
         return chosen
 
-    known = truth(root, input, dtype, given, count, every=every, tried=tried)
-    reference, begins = RowReference(root, given), beside_parameters(given)
-    return replace(known, sizes=lambda points: reference.sizes({input: points}, begins))
+    known = truth(root, name, dtype, held, count, every=every, tried=tried)
+    reference = RowReference(root, held)
+    ways = beside_parameters(given), beside_inputs((name, *sweep.others))
+
+    def begins(node: Expr) -> bool:
+        return any(way(node) for way in ways)
+
+    return replace(known, sizes=lambda points: reference.sizes({name: points}, begins))
 
 
 def variables_of(activation: Activation, kind: str) -> tuple[str, ...]:
@@ -92,22 +106,21 @@ def as_given(activation: Activation, setting: Setting, dtype: str) -> dict[str, 
     """A setting as kernels of a dtype have it: tensors of that dtype, and numbers in the arithmetic's."""
     fmt = FORMATS[dtype]
     entries = {
-        name: Fraction(float(fmt.round(np.array([float(setting[name])]))[0]))
-        for name in activation.variables[1:]
+        name: Fraction(float(fmt.round(np.array([float(setting[name])]))[0])) for name in activation.entries
     }
     return {**rounded(setting, dtype), **entries}
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A tensor and an incoming gradient, and what of it the gradient of one of a parameter's values is.
+    """Inputs and an incoming gradient, and what of them the gradient of one of a parameter's values is.
 
     `exact` and `size`, the sum of the terms' magnitudes, have an entry for each sum: three by channel or one.
     """
 
     variable: str
     scale: float
-    x: Array
+    inputs: tuple[Array, ...]
     grad: Array
     exact: tuple[Fraction, ...]
     size: Array
@@ -121,9 +134,11 @@ def sums(
     channelled = {entry for each in activation.learned if each.kind == "channel" for entry in each.entries}
     for scale in SCALES:
         rng = np.random.default_rng(0)
-        x, grad = (fmt.round(size * rng.normal(size=SHAPE)) for size in (scale, 1.0))
+        sizes = [scale] * len(activation.inputs)
+        *inputs, grad = (fmt.round(size * rng.normal(size=SHAPE)) for size in (*sizes, 1.0))
+        row = {name: x.reshape(-1) for name, x in zip(activation.inputs, inputs, strict=True)}
         for variable, root in roots.items():
-            found = Reference(root, activation.input, given)(x)
+            found = RowReference(root, given)(row)
             terms = [
                 Fraction(g) * (Fraction(value) + Fraction(rest) * Fraction(unit))
                 for g, value, rest, unit in zip(
@@ -138,7 +153,7 @@ def sums(
             parts = [own[:, place] for place in range(SHAPE[1])] if variable in channelled else [own]
             exact = tuple(sum(part.flat, Fraction(0)) for part in parts)
             size = np.array([float(sum(map(abs, part.flat), Fraction(0))) for part in parts])
-            yield Sum(variable, scale, x, grad, exact, size)
+            yield Sum(variable, scale, tuple(inputs), grad, exact, size)
 
 
 def measure_sum(known: Sum, got: Array, dtype: str) -> Measurement:

@@ -145,6 +145,16 @@ def _with_ties(strict: Callable[..., Any], tie: bool) -> Callable[..., Any]:
     return compare
 
 
+def _within_one(a: Ball, inverse: Callable[[Ball], Ball]) -> Ball:
+    """An inverse sine or cosine of what overlaps with 1 or -1, as tanh does far out, and is no more."""
+    low, high = a.lower(), a.upper()
+    if not a.is_finite() or abs(a) < 1 or low > 1 or high < -1:
+        return inverse(a)
+    return inverse(low if low > -1 else arb(-1)).union(
+        inverse(high if high < 1 else arb(1))
+    )  # it is monotone
+
+
 FINAL: dict[str, Callable[..., Any]] = {
     **STRICT,
     "lt": _with_ties(_lt, False),
@@ -155,6 +165,8 @@ FINAL: dict[str, Callable[..., Any]] = {
     "ne": _with_ties(_ne, False),
     "sign": lambda a: arb(0) if a.is_finite() and a.contains(0) else _sign(a),
     "cbrt": lambda a: _cbrt(_snap(a)),
+    "asin": lambda a: _within_one(a, arb.asin),
+    "acos": lambda a: _within_one(a, arb.acos),
     "floor": lambda a: _snap(a).floor(),
     "ceil": lambda a: _snap(a).ceil(),
     "round": lambda a: _round(_snap(a * 2) / 2),

@@ -1,30 +1,91 @@
-"""Functions of an input whose parameters may have any value: what depends on parameters alone is set apart.
+"""Functions of inputs whose parameters may have any value: what depends on parameters alone is set apart.
 
-In: an expression of an input and parameters, and what makes one stable in the input. Out: the same function.
-Terms and factors without the input are taken out, and functions of parameters alone, such as softplus(alpha),
-are made stable in these and stand as parameters of their own in what is left. What is left of weight *
-tanh(x) + bias depends on no parameter, and can have all that such a function gets.
+In: an expression of inputs and parameters, and what makes one stable in an input. Out: the same function.
+Of several inputs, what depends on one alone is treated as a function of that one is (`separate`). Terms and
+factors without the input are taken out, and functions of parameters alone, such as softplus(alpha), are made
+stable in these and stand as parameters of their own in what is left. What is left of weight * tanh(x) + bias
+depends on no parameter, and can have all that such a function gets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 
-from dsl.expr import ONE, ZERO, Apply, Expr, Number, Symbol, call, is_op, postorder, size, substitute, symbols
-from dsl.ops import where
-from dsl.rewrite.separate import Treatment, separate
-from dsl.rewrite.simplify import simplify
-
-_ALGEBRA = frozenset(
-    "add sub mul div neg where abs sign max min lt le gt ge eq ne and or not true false inf".split()
+from dsl.expr import (
+    ONE,
+    ZERO,
+    Apply,
+    Expr,
+    Symbol,
+    call,
+    is_op,
+    postorder,
+    rebuild,
+    size,
+    substitute,
+    symbols,
 )
-"""What may stand in a function whose normal form is worth no more than the function itself."""
+from dsl.ops import where
+from dsl.rewrite.separate import ALGEBRA, Treatment, is_algebra, is_whole_power, separate
+from dsl.rewrite.simplify import simplify
 
 _MOST = 4
 """So many names, and a quotient of polynomials with coefficients of their own is better left as it is."""
 
+_FACTORS = 16
+"""Products of more factors are left in their order: a square of squares has no end of them."""
+
 _GROWTH = 2
 """So much larger a normal form of algebra may be than what it stands for."""
+
+
+def stable_in_all(
+    root: Expr,
+    inputs: Sequence[str],
+    positive: frozenset[str],
+    treat: Callable[[Expr, str, frozenset[str]], Expr],
+    own: Treatment,
+) -> Expr:
+    """`root`, each part of one of its inputs as `stable_in` makes it; `treat` also takes that input's name.
+
+    >>> x, y, w = map(Symbol, "xyw")
+    >>> function = w * call("tanh", x) * y
+    >>> stable_in_all(function, "xy", frozenset(), lambda part, *_: part, lambda part, _: part) is function
+    True
+    """
+
+    def stable(part: Expr, input: str) -> Expr:
+        return stable_in(part, input, positive, lambda rest, known: treat(rest, input, known), own)
+
+    root = _gathered(root, inputs) if len(inputs) > 1 else root
+    return simplify(separate(root, inputs, stable, lambda part: _of_parameters(part, own)))
+
+
+def _gathered(root: Expr, inputs: Sequence[str]) -> Expr:
+    """The expression, in each product the parameters before the inputs, and these in their order.
+
+    A derivative by beta has y * x where the value has beta * x * y; so both have x * y, as one quantity.
+    """
+    within: dict[Expr, frozenset[int]] = {Symbol(name): frozenset([i]) for i, name in enumerate(inputs)}
+    parts: dict[Expr, tuple[Expr, tuple[Expr, ...]]] = {}
+    one: Expr = ONE
+
+    def step(node: Expr) -> Expr:
+        within.setdefault(node, frozenset().union(*(within[arg] for arg in node.args)))
+        parts[node] = (ONE, (node,)) if within[node] else (node, ())
+        if not is_op(node, "mul"):
+            return node
+        (p, xs), (q, ys) = (parts[arg] for arg in node.args)
+        factors = tuple(sorted((*xs, *ys), key=lambda each: sorted(within[each])))
+        if len(factors) > _FACTORS:
+            return node
+        factor = _times(p, q)
+        made = _times(factor, reduce(_times, factors, one))
+        within[made], parts[made] = within[node], (factor, factors)
+        return made
+
+    return rebuild(root, step)
 
 
 def stable_in(
@@ -85,22 +146,12 @@ def _treated(function: Expr, treat: Callable[[Expr], Expr]) -> Expr:
 
 def _is_plain(root: Expr) -> bool:
     """Whether a function is arithmetic with so many parameters that a normal form does not help."""
-    return len(symbols(root)) > _MOST and _is_algebra(root)
-
-
-def _is_algebra(root: Expr) -> bool:
-    return all(
-        node.op in _ALGEBRA or _is_whole_power(node) for node in postorder(root) if isinstance(node, Apply)
-    )
+    return len(symbols(root)) > _MOST and is_algebra(root)
 
 
 def _smaller(function: Expr, treated: Expr) -> Expr:
     """The treated expression; the function itself where it is algebra that the treatment made much larger."""
-    return function if _is_algebra(function) and size(treated) > _GROWTH * size(function) else treated
-
-
-def _is_whole_power(node: Expr) -> bool:
-    return is_op(node, "pow") and isinstance(node.args[1], Number) and node.args[1].value.denominator == 1
+    return function if is_algebra(function) and size(treated) > _GROWTH * size(function) else treated
 
 
 def _hidden(root: Expr, x: Expr) -> dict[Symbol, Expr]:
@@ -148,7 +199,7 @@ def _functions(root: Expr) -> Iterator[Expr]:
         node = stack.pop()
         if not node.args:
             continue
-        if is_op(node, *_ALGEBRA) or _is_whole_power(node):
+        if is_op(node, *ALGEBRA) or is_whole_power(node):
             stack.extend(reversed(node.args))
         elif symbols(node):
             yield node

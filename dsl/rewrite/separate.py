@@ -2,8 +2,9 @@
 
 In: an expression and the names of its inputs. Out: the same function; the factors of a product and the terms
 of a sum are gathered by the inputs they depend on, and what depends on one input alone is as a treatment of
-expressions of one input makes it. Where inputs mix in no other way than in one sum such as x + b, that sum is
-treated as if it were the input. What mixes them otherwise is kept, its operands treated.
+expressions of one input makes it. Where inputs mix in no other way than in one sum such as x + b, or in one
+quantity such as x * y or a * x + b * y with parameters a and b, that is treated as if it were the input. What
+mixes them otherwise is kept, its operands treated.
 """
 
 from __future__ import annotations
@@ -27,15 +28,39 @@ _Operands = Sequence[tuple[Expr, bool]]
 _Join = Callable[[_Operands], Expr]
 
 
-def separate(root: Expr, inputs: Sequence[str], treat: Treatment) -> Expr:
-    """`root`, each part of one input as `treat` makes it.
+ALGEBRA = frozenset(
+    "add sub mul div neg where abs sign max min lt le gt ge eq ne and or not true false inf".split()
+)
+"""What may stand in a function whose normal form is worth no more than the function itself."""
+
+
+def is_algebra(root: Expr) -> bool:
+    """Whether there is nothing but arithmetic, whole powers and choices in an expression."""
+    return all(
+        node.op in ALGEBRA or is_whole_power(node) for node in postorder(root) if isinstance(node, Apply)
+    )
+
+
+def is_whole_power(node: Expr) -> bool:
+    """Whether an expression is a power whose exponent is a whole number."""
+    return is_op(node, "pow") and isinstance(node.args[1], Number) and node.args[1].value.denominator == 1
+
+
+def _as_it_is(root: Expr) -> Expr:
+    return root
+
+
+def separate(
+    root: Expr, inputs: Sequence[str], treat: Treatment, free: Callable[[Expr], Expr] = _as_it_is
+) -> Expr:
+    """`root`, each part of one input as `treat` makes it, and each without any as `free` does.
 
     >>> from dsl.expr import call
     >>> x, y = Symbol("x"), Symbol("y")
     >>> separate(x * y * call("exp", x), ("x", "y"), lambda part, name: part) is x * call("exp", x) * y
     True
     """
-    worker = _Separator(inputs, treat)
+    worker = _Separator(inputs, treat, free)
     plans: dict[Expr, _Plan] = {}
     done: dict[Expr, Expr] = {}
     stack = [root]
@@ -54,10 +79,12 @@ def separate(root: Expr, inputs: Sequence[str], treat: Treatment) -> Expr:
 
 
 class _Separator:
-    def __init__(self, inputs: Sequence[str], treat: Treatment) -> None:
+    def __init__(self, inputs: Sequence[str], treat: Treatment, free: Callable[[Expr], Expr]) -> None:
         self.inputs: dict[Expr, str] = {Symbol(name): name for name in inputs}
-        self.treat = treat
+        self.treat, self.free = treat, free
         self._within: dict[Expr, frozenset[Expr]] = {}
+        self._narrow: dict[Expr, Expr | None] = {}
+        self._depth: dict[Expr | None, int] = {None: 0}
 
     def within(self, root: Expr) -> frozenset[Expr]:
         """The inputs that an expression depends on."""
@@ -70,7 +97,9 @@ class _Separator:
     def plan(self, node: Expr) -> _Plan:
         """The parts that an expression is made of, and how."""
         inputs = self.within(node)
-        if not node.args or not inputs:
+        if not inputs:
+            return (), lambda _: self.free(node)
+        if not node.args:
             return (), lambda _: node
         assert isinstance(node, Apply)
         if OPS[node.op].result == "b":
@@ -82,6 +111,9 @@ class _Separator:
         quantity = self._only_sum(node)
         if quantity is not None:
             return (), lambda _: self._of_sum(node, quantity)
+        mixed = self._only_mixture(node)
+        if mixed is not None:
+            return (mixed,), lambda parts: self._of_mixture(node, mixed, parts[0])
         for operations, joined in ((_PRODUCTS, _product), (_SUMS, _sum)):
             if node.op in operations:
                 groups = self._gathered(_flattened(node, operations, self._mixed), joined)
@@ -155,10 +187,7 @@ class _Separator:
 
     def _of_sum(self, root: Expr, sums: dict[Expr, tuple[Expr, Expr]]) -> Expr:
         """An expression of one sum, treated as one of a single input."""
-        name = "total"
-        while Symbol(name) in set(postorder(root)):
-            name += "_"
-        total = Symbol(name)
+        total = _unused(root)
         # The sum that is spelled is one without a rest, if there is any: nothing is taken away again then.
         spelled = min(sums, key=lambda each: (sums[each][1] is not ZERO, sums[each][0] is not ONE))
         factor, rest = sums[spelled]
@@ -166,7 +195,55 @@ class _Separator:
         for each, (own_factor, own_rest) in sums.items():
             ratio = simplify(own_factor / factor)
             given[each] = simplify(_plus(ratio * total, _plus(own_rest, ratio * rest, False), True))
-        return substitute(self.treat(simplify(substitute(root, given)), name), {total: spelled})
+        return substitute(self.treat(simplify(substitute(root, given)), total.name), {total: spelled})
+
+    # -- one quantity in the place of the inputs -----------------------------------------------------------
+
+    def _only_mixture(self, root: Expr) -> Expr | None:
+        """The smallest part that mixes inputs, if a function that is no mere algebra depends on it alone."""
+        self._find_narrows(root)
+        found, node = None, self._narrow[root]
+        while node is not None:
+            if isinstance(node, Apply) and OPS[node.op].result != "b":
+                found = node
+            node = self._narrow[node]
+        return None if found is None or is_algebra(substitute(root, {found: _unused(root)})) else found
+
+    def _find_narrows(self, root: Expr) -> None:
+        """For each node the next one that all ways from it down to inputs pass; None where there is none."""
+        for node in postorder(root) if root not in self._narrow else ():
+            if node in self._narrow or not self.within(node):
+                continue
+            below = [arg for arg in node.args if self.within(arg)]
+            narrow = below[0] if below else None
+            for other in below[1:]:
+                narrow = self._meeting(narrow, other)
+            self._narrow[node] = narrow
+            self._depth[node] = self._depth[narrow] + 1
+
+    def _meeting(self, a: Expr | None, b: Expr | None) -> Expr | None:
+        """The first node that all ways from two others pass."""
+        while a is not b:
+            if a is not None and self._depth[a] >= self._depth[b]:
+                a = self._narrow[a]
+            elif b is not None:
+                b = self._narrow[b]
+        return a
+
+    def _of_mixture(self, root: Expr, mixed: Expr, treated: Expr) -> Expr:
+        """An expression of one quantity, treated as one of a single input."""
+        total = _unused(root)
+        return substitute(
+            self.treat(simplify(substitute(root, {mixed: total})), total.name), {total: treated}
+        )
+
+
+def _unused(root: Expr) -> Symbol:
+    """A name that an expression does not have."""
+    name = "total"
+    while Symbol(name) in set(postorder(root)):
+        name += "_"
+    return Symbol(name)
 
 
 def _plus(a: Expr, b: Expr, plain: bool) -> Expr:

@@ -175,45 +175,12 @@ class JointOperator:
     # -- inputs ------------------------------------------------------------------------------------------
 
     def broadcast(self, inputs: tuple[Any, ...]) -> tuple[Tensors, torch.dtype]:
-        """The inputs in one shape and, but for those that are broadcast, in the result's type; and that type.
-
-        One that is broadcast is in the type of the arithmetic, so that its gradient is summed in that type.
-        Where all are, and something is rounded to the result's type in the middle, the first tells it.
-        """
-        for x in inputs:
-            self.check(x)
-        first = inputs[0]
-        if all(x.shape == first.shape and x.dtype is first.dtype for x in inputs[1:]):
-            self._on_one_device(inputs)
-            return inputs, first.dtype
-        dtype = _promoted(inputs)
-        shape = torch.broadcast_shapes(*(x.shape for x in inputs))
-        device = next((x.device for x in inputs if x.dim()), first.device)
-        told = self._casts and all(x.shape != shape for x in inputs)
-        broadcast = [
-            x.to(
-                x.device if x.dim() else device,
-                dtype if x.shape == shape or (told and x is first) else _COMPUTE[dtype],
-            ).expand(shape)
-            for x in inputs
-        ]
-        self._on_one_device(broadcast)
-        return tuple(broadcast), dtype
+        """The function of that name, for this activation."""
+        return broadcast(self.name, inputs, self._casts)
 
     def check(self, x: Any) -> None:
         """Raise an error for what is no tensor that the activation takes."""
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{self.name}(): arguments must be Tensors, not {type(x).__name__}")
-        if x.dtype not in _COMPUTE or x.layout is not torch.strided:
-            raise _unsupported(self.name, x)
-
-    def _on_one_device(self, inputs: Sequence[Tensor]) -> None:
-        first = inputs[0]
-        for x in inputs[1:]:
-            if x.device != first.device:
-                raise RuntimeError(
-                    f"{self.name}: expected all tensors on one device, found {first.device} and {x.device}"
-                )
+        check(self.name, x)
 
     def _split(self, arguments: tuple[Any, ...], grads: int = 0) -> tuple[Tensors, Tensors, tuple[Any, ...]]:
         """Incoming gradients, as many as are said, inputs, and what comes after them.
@@ -227,7 +194,7 @@ class JointOperator:
             self.check(x)
             if x.shape != first.shape or _COMPUTE[x.dtype] is not _COMPUTE[first.dtype]:
                 raise RuntimeError(f"{self.name}: the operator's inputs differ in shape or type")
-        self._on_one_device(tensors)
+        _on_one_device(self.name, tensors)
         return tensors[:grads], tensors[grads:], arguments[count:]
 
     # -- compilers ---------------------------------------------------------------------------------------
@@ -439,12 +406,7 @@ class JointOperator:
 
         `scattered` says that the outputs are views of a tensor in which they lie with others.
         """
-        like = outputs[0]
-        walk = _walk(like, (*inputs, *outputs), scattered)
-        if walk is None:
-            inputs = tuple(_in_order_of(like, x, scattered) for x in inputs)
-            walk = _walk(like, (*inputs, *outputs), scattered)
-            assert walk is not None, "what lies in one order is a matrix"
+        inputs, walk = walked(outputs[0], inputs, outputs, scattered)
         tensors = (*inputs, *outputs)
         strided = any(walk)
         kinds = tuple((stride == 1, stride % 16 == 0, stride >= 2**31) for stride in walk)
@@ -456,10 +418,64 @@ class JointOperator:
         launcher(tensors, (*parameters, *walk, strided, spread, *choices))
 
 
+def broadcast(name: str, inputs: tuple[Any, ...], casts: bool = False) -> tuple[Tensors, torch.dtype]:
+    """The inputs in one shape and, but for those that are broadcast, in the result's type; and that type.
+
+    One that is broadcast is in the type of the arithmetic, so that its gradient is summed in that type.
+    Where all are, and something is rounded to the result's type in the middle, the first tells it.
+    """
+    for x in inputs:
+        check(name, x)
+    first = inputs[0]
+    if all(x.shape == first.shape and x.dtype is first.dtype for x in inputs[1:]):
+        _on_one_device(name, inputs)
+        return inputs, first.dtype
+    dtype = _promoted(inputs)
+    shape = torch.broadcast_shapes(*(x.shape for x in inputs))
+    device = next((x.device for x in inputs if x.dim()), first.device)
+    told = casts and all(x.shape != shape for x in inputs)
+    brought = [
+        x.to(
+            x.device if x.dim() else device,
+            dtype if x.shape == shape or (told and x is first) else _COMPUTE[dtype],
+        ).expand(shape)
+        for x in inputs
+    ]
+    _on_one_device(name, brought)
+    return tuple(brought), dtype
+
+
+def check(name: str, x: Any) -> None:
+    """Raise an error for what is no tensor that activations take; `name` is the activation's."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}(): arguments must be Tensors, not {type(x).__name__}")
+    if x.dtype not in _COMPUTE or x.layout is not torch.strided:
+        raise _unsupported(name, x)
+
+
+def _on_one_device(name: str, inputs: Sequence[Tensor]) -> None:
+    first = inputs[0]
+    for x in inputs[1:]:
+        if x.device != first.device:
+            raise RuntimeError(
+                f"{name}: expected all tensors on one device, found {first.device} and {x.device}"
+            )
+
+
 def _own_derivative_refused(name: str) -> NotImplementedError:
     return NotImplementedError(
         f"{name}: torch.compile takes its own derivative inside one torch.func.grad alone"
     )
+
+
+def walked(like: Tensor, read: Tensors, written: Tensors, scattered: bool) -> tuple[Tensors, tuple[int, ...]]:
+    """What a kernel reads, as it reads it, and how it goes over that and what it writes; see `_walk`."""
+    walk = _walk(like, (*read, *written), scattered)
+    if walk is None:
+        read = tuple(_in_order_of(like, x, scattered) for x in read)
+        walk = _walk(like, (*read, *written), scattered)
+        assert walk is not None, "what lies in one order is a matrix"
+    return read, walk
 
 
 def _walk(like: Tensor, tensors: Tensors, scattered: bool) -> tuple[int, ...] | None:

@@ -2,13 +2,16 @@
 such.
 
 In: an activation's kernels and formulas (`LearnedOperator`). Out: an operator that PyTorch knows. In eager
-mode one kernel reads the parameters where they lie, and one kernel goes back: it writes the gradient of the
-input, and each of its programs the sums of the parameters' gradients over its part, which are then summed in
+mode one kernel reads the parameters where they lie, and one kernel goes back: it writes the gradients of the
+inputs, and each of its programs the sums of the parameters' gradients over its part, which are then summed in
 an order that is always the same. Compilers, transforms and derivatives of derivatives get the formula, the
-parameters spread over the input by views, so that what is broadcast is summed by PyTorch.
+parameters spread over the inputs by views, so that what is broadcast is summed by PyTorch.
+
+Several inputs are brought to one shape first, as those without parameters are (`_joint.py`).
 
 The kernels see memory as a matrix. Where a channel's elements lie together in long runs, its rows are these
-runs; otherwise a row holds all channels, and a column belongs to one.
+runs; otherwise a row holds all channels, and a column belongs to one. It is the memory of what is written:
+one input is laid out like it, several are read where they lie.
 """
 
 import re
@@ -30,15 +33,21 @@ from triton.runtime import JITFunction
 from . import _launch, _runtime
 from ._joint import (
     Output,
+    Tensors,
     _apart,
     _as,
+    _model,
     _narrowest,
+    _on_one_device,
     _own_derivative_refused,
     _traced_function,
     _Value,
+    broadcast,
+    check,
     slopes_of,
+    walked,
 )
-from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _laid_out_as, _unsupported, _widened
+from ._runtime import _COMPUTE, _in_one_transform, _is_plain, _laid_out_as, _widened
 
 Formula = Callable[..., Tensor]
 Extent = int | Literal["channel"]
@@ -182,17 +191,21 @@ class _Tiled:
         self._compiled: dict[tuple[Any, ...], tuple[Any, Any, Any] | None] = {}
 
     def __call__(
-        self, tensors: tuple[Tensor, ...], numbers: tuple[float, ...], plan: _Plan, choices: tuple[bool, ...]
+        self,
+        tensors: Tensors,
+        numbers: tuple[float, ...],
+        plan: _Plan,
+        walk: tuple[int, ...],
+        choices: tuple[bool, ...],
     ) -> None:
         """The kernel over all elements; after the first time without Triton's dispatch."""
-        first = tensors[0]
-        index = first.get_device()
+        index = tensors[0].get_device()
         if index >= 0 and index != _launch._current_device():
             with torch.accelerator.device_index(index):
-                self(tensors, numbers, plan, choices)
+                self(tensors, numbers, plan, walk, choices)
             return
-        sizes = plan[:5]
-        constants = (*plan[5:9], first.dtype.itemsize == 2, *choices)
+        sizes = (*plan[:5], *walk)
+        constants = (*plan[5:9], *choices)
         grid = plan.programs
         if not self.jitted:
             self._kernel[grid,](*tensors, *numbers, *sizes, *constants)
@@ -272,17 +285,16 @@ class _Pointwise:
 
 
 class LearnedOperator:
-    """An elementwise activation with learnable parameters: called with a tensor, these, and numbers.
+    """An elementwise activation with learnable parameters: called with the inputs, these, and numbers.
 
-    Accepts float16, bfloat16, float32 and float64 in any layout of strides; parameters may be of any of these
-    types and are brought to that of the arithmetic. Raises TypeError for what is no tensor,
-    NotImplementedError, naming the activation, for other types, and RuntimeError for parameters of another
-    shape or device. `learned` are the parameters and how many values each has. `slopes` are the derivatives
-    by the input and by each value of each parameter, `curvatures` the second ones by the places of two of
-    these, as far as they are not zero; `symmetric` and `own_derivative` are as in `JointOperator`.
+    Accepts float16, bfloat16, float32 and float64 in any layout of strides, several inputs in shapes that
+    broadcast; parameters may be of any of these types and are brought to that of the arithmetic. Raises
+    TypeError for what is no tensor, NotImplementedError, naming the activation, for other types, and
+    RuntimeError for shapes that do not broadcast and parameters of another shape or device. `learned` are the
+    parameters and how many values each has. `slopes` are the derivatives by each input and by each value of
+    each parameter, `curvatures` the second ones by the places of two of these, as far as they are not zero;
+    `symmetric` and `own_derivative` are as in `JointOperator`.
     """
-
-    inputs = 1
 
     def __init__(
         self,
@@ -300,6 +312,7 @@ class LearnedOperator:
     ) -> None:
         self.name = name
         self.learned = dict(learned)
+        self.inputs = len(slopes) - sum(map(_length, learned.values()))
         self._kernels = kernels
         self._parameters = parameters
         self._formula, self._slope_formulas = formula, slopes
@@ -311,99 +324,110 @@ class LearnedOperator:
         self._traced = _traced_function(name, (output,))
         self.value, self.slopes = self._register(version)
 
-    def __call__(self, x: Tensor, *arguments: Any, dim: int = 1) -> Tensor:
-        """The activation of every element of `x`, whose channels lie along `dim`."""
-        learned, numbers = arguments[: len(self.learned)], arguments[len(self.learned) :]
-        self._check(x, learned, dim)
-        if is_compiling():
-            return self._trace(x, learned, numbers, dim)
-        if _transforms_active() or forward_ad._current_level >= 0:
-            (y,) = _Value.apply(self._pointwise, numbers, *self._spread(x, learned, dim))
-            return y  # type: ignore[no-any-return]
-        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in learned)):
-            return _apply_value(self, numbers, dim, x, *learned)
-        return self.compute(x, learned, numbers, dim)
+    def __call__(self, *arguments: Any, dim: int = 1) -> Tensor:
+        """The activation of every element of the inputs, broadcast, whose channels lie along `dim`."""
+        inputs, learned, numbers = self._parts(arguments)
+        if self.inputs == 1:
+            return self._applied(inputs, learned, numbers, dim)
+        inputs, dtype = broadcast(self.name, inputs)
+        y = self._applied(inputs, learned, numbers, dim)
+        # Where every input was broadcast, they all are in the type of the arithmetic.
+        return y if y.dtype is dtype else y.to(dtype)
 
-    def compute(self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int) -> Tensor:
-        """f(x) without a derivative; by PyTorch's dispatcher only where something may listen there."""
-        if all(_is_plain(each) for each in (x, *learned)):
-            return self._evaluate(x, learned, numbers, dim)
-        if type(x).__name__ == "DTensor":
-            shards = self._shards(x, learned, dim)
-            y = self.compute(shards.local(x), shards.local_parameters(learned), numbers, dim)
-            return shards.whole(y, x)  # type: ignore[no-any-return]
+    def _applied(self, inputs: Tensors, learned: Tensors, numbers: tuple[float, ...], dim: int) -> Tensor:
+        """The activation of inputs of one shape."""
+        self._check(inputs, learned, dim)
+        if is_compiling():
+            return self._trace(inputs, learned, numbers, dim)
+        if _transforms_active() or forward_ad._current_level >= 0:
+            (y,) = _Value.apply(self._pointwise, numbers, *self._spread(inputs, learned, dim))
+            return y  # type: ignore[no-any-return]
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *learned)):
+            return _apply_value(self, numbers, dim, *inputs, *learned)
+        return self.compute(inputs, learned, numbers, dim)
+
+    def compute(self, inputs: Tensors, learned: Tensors, numbers: tuple[float, ...], dim: int) -> Tensor:
+        """f(inputs) without a derivative; by PyTorch's dispatcher only where something may listen there."""
+        if all(_is_plain(each) for each in (*inputs, *learned)):
+            return self.evaluate(inputs, learned, numbers, dim)
+        if any(type(x).__name__ == "DTensor" for x in inputs):
+            shards = self._shards(inputs, learned, dim)
+            parts = map(shards.local, inputs)
+            y = self.compute(tuple(parts), shards.local_parameters(learned), numbers, dim)
+            return shards.whole(y)  # type: ignore[no-any-return]
         with torch._C._AutoDispatchBelowAutograd():
-            result: Tensor = self.value(x, *learned, *numbers, dim)
+            result: Tensor = self.value(*inputs, *learned, *numbers, dim)
             return result
 
     def compute_slopes(
         self,
         grad: Tensor,
-        x: Tensor,
-        learned: tuple[Tensor, ...],
+        inputs: Tensors,
+        learned: Tensors,
         numbers: tuple[float, ...],
         dim: int,
         wanted: Sequence[bool],
     ) -> list[Tensor]:
-        """The gradients that are wanted, of `x` and of each parameter, without a derivative of their own."""
-        if all(_is_plain(each) for each in (grad, x, *learned)):
-            return self._evaluate_slopes(grad, x, learned, numbers, dim, wanted)
-        if type(x).__name__ == "DTensor":
-            shards = self._shards(x, learned, dim)
-            local = (shards.local(grad), shards.local(x), shards.local_parameters(learned))
+        """The wanted gradients, of each input and of each parameter, without a derivative of their own."""
+        if all(_is_plain(each) for each in (grad, *inputs, *learned)):
+            return self.evaluate_slopes(grad, inputs, learned, numbers, dim, wanted)
+        if any(type(x).__name__ == "DTensor" for x in inputs):
+            shards = self._shards(inputs, learned, dim)
+            own = tuple(map(shards.local, inputs))
+            local = (shards.local(grad), own, shards.local_parameters(learned))
             found = iter(self.compute_slopes(*local, numbers, dim, wanted))
-            whole = [shards.whole(next(found), x)] if wanted[0] else []
-            places = [place for place, want in enumerate(wanted[1:]) if want]
+            pairs = zip(inputs, wanted[: self.inputs], strict=True)
+            whole = [shards.whole(next(found), x) for x, want in pairs if want]
+            places = [place for place, want in enumerate(wanted[self.inputs :]) if want]
             return whole + [shards.sums(next(found), place, learned[place]) for place in places]
-        if any(_is_batched(each) for each in (grad, x, *learned)):  # PyTorch has no batches of lists
-            return self.differentiable_slopes(grad, x, learned, numbers, dim, wanted)
+        if any(_is_batched(each) for each in (grad, *inputs, *learned)):  # PyTorch has no batches of lists
+            return self.differentiable_slopes(grad, inputs, learned, numbers, dim, wanted)
         with torch._C._AutoDispatchBelowAutograd():
-            result: list[Tensor] = self.slopes(grad, x, *learned, *numbers, dim, list(wanted))
+            result: list[Tensor] = self.slopes(grad, *inputs, *learned, *numbers, dim, list(wanted))
             return result
 
     def differentiable_slopes(
         self,
         grad: Tensor,
-        x: Tensor,
-        learned: tuple[Tensor, ...],
+        inputs: Tensors,
+        learned: Tensors,
         numbers: tuple[float, ...],
         dim: int,
         wanted: Sequence[bool],
     ) -> list[Tensor]:
         """The same, of which derivatives can be taken."""
-        inputs = self._spread(x, learned, dim)
+        spread = self._spread(inputs, learned, dim)
         flags = tuple(self._by_entry(wanted))
-        found = iter(slopes_of(self._pointwise, numbers, flags, grad, *inputs))  # type: ignore[arg-type]
-        return self._gathered(found, x, learned, dim, wanted)
+        found = iter(slopes_of(self._pointwise, numbers, flags, grad, *spread))  # type: ignore[arg-type]
+        return self._gathered(found, inputs[0], learned, dim, wanted)
 
     def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
         """Launch both kernels for tensors of one dimension, with one value of each for all channels."""
         for count in (1, 17, _TILE, _TILE + 1, 2 * _TILE * _PROGRAMS):
-            x = torch.zeros(count, device=device, dtype=dtype)
-            learned = tuple(
-                torch.ones(1 if extent == "channel" else extent, device=device)
-                for extent in self.learned.values()
-            )
+            inputs = (torch.zeros(count, device=device, dtype=dtype),) * self.inputs
+            learned = tuple(torch.ones(_length(extent), device=device) for extent in self.learned.values())
             numbers = (1.0,) * self._parameters
-            y = self.compute(x, learned, numbers, 1)
-            self.compute_slopes(y, x, learned, numbers, 1, [True] * (1 + len(learned)))
+            y = self.compute(inputs, learned, numbers, 1)
+            self.compute_slopes(y, inputs, learned, numbers, 1, [True] * (self.inputs + len(learned)))
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
 
     # -- parameters --------------------------------------------------------------------------------------
 
-    def _check(self, x: Any, learned: tuple[Any, ...], dim: int) -> None:
-        for each in (x, *learned):
-            if not isinstance(each, Tensor):
-                raise TypeError(f"{self.name}(): arguments must be Tensors, not {type(each).__name__}")
-            if each.dtype not in _COMPUTE or each.layout is not torch.strided:
-                raise _unsupported(self.name, each)
+    def check(self, x: Any) -> None:
+        """Raise an error for what is no tensor that the activation takes."""
+        check(self.name, x)
+
+    def _check(self, inputs: tuple[Any, ...], learned: tuple[Any, ...], dim: int) -> None:
+        for each in (*inputs, *learned):
+            check(self.name, each)
+        x = inputs[0]
+        for other in inputs[1:]:
+            if other.shape != x.shape or _COMPUTE[other.dtype] is not _COMPUTE[x.dtype]:
+                raise RuntimeError(f"{self.name}: the operator's inputs differ in shape or type")
+        _on_one_device(self.name, (*inputs, *learned))
         for (name, extent), p in zip(self.learned.items(), learned, strict=True):
-            if p.device != x.device:
-                raise RuntimeError(
-                    f"{self.name}: expected all tensors on one device, found {x.device} and {p.device}"
-                )
             count = p.numel()
             if extent == "channel":
                 if p.dim() > 1 or (count != 1 and count != _channels(x, dim)):
@@ -430,23 +454,24 @@ class LearnedOperator:
                 found += p.unbind()
         return found
 
-    def _spread(self, x: Tensor, learned: Sequence[Tensor], dim: int) -> tuple[Tensor, ...]:
-        """The input and each value of each parameter in its shape."""
-        return x, *(entry.expand(x.shape) for entry in self._entries(x, learned, dim))
+    def _spread(self, inputs: Tensors, learned: Sequence[Tensor], dim: int) -> Tensors:
+        """The inputs and each value of each parameter in their shape."""
+        x = inputs[0]
+        return *inputs, *(entry.expand(x.shape) for entry in self._entries(x, learned, dim))
 
     def _by_entry(self, wanted: Sequence[bool]) -> list[bool]:
-        """For the input and each value of each parameter, whether its gradient is wanted."""
-        flags = [wanted[0]]
-        for extent, want in zip(self.learned.values(), wanted[1:], strict=True):
-            flags += [want] * (1 if extent == "channel" else extent)
+        """For each input and each value of each parameter, whether its gradient is wanted."""
+        flags = list(wanted[: self.inputs])
+        for extent, want in zip(self.learned.values(), wanted[self.inputs :], strict=True):
+            flags += [want] * _length(extent)
         return flags
 
     def _gathered(
         self, found: Any, x: Tensor, learned: Sequence[Tensor], dim: int, wanted: Sequence[bool]
     ) -> list[Tensor]:
-        """Gradients of elements summed to the parameters' shapes; that of the input as it is."""
-        gathered = [next(found)] if wanted[0] else []
-        for extent, p, want in zip(self.learned.values(), learned, wanted[1:], strict=True):
+        """Gradients of elements summed to the parameters' shapes; those of inputs, like `x`, as they are."""
+        gathered = [next(found) for want in wanted[: self.inputs] if want]
+        for extent, p, want in zip(self.learned.values(), learned, wanted[self.inputs :], strict=True):
             if not want:
                 continue
             if extent == "channel" and p.numel() != 1:
@@ -462,27 +487,27 @@ class LearnedOperator:
 
     # -- compilers ---------------------------------------------------------------------------------------
 
-    def _trace(self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int) -> Tensor:
-        """f(x) for a compiler; see `Operator._trace`."""
+    def _trace(self, inputs: Tensors, learned: Tensors, numbers: tuple[float, ...], dim: int) -> Tensor:
+        """f(inputs) for a compiler; see `Operator._trace`."""
         if getattr(torch.compiler, "_is_exporting_flag", False):
             traceable = False
-            inputs = self._spread(x, learned, dim)
+            spread = self._spread(inputs, learned, dim)
         elif _transforms_active():
-            inputs = tuple(each.view_as(each) for each in self._spread(x, learned, dim))
-            traceable = _in_one_transform() and not any(each.requires_grad for each in (x, *learned))
-            traceable = traceable and any(each.requires_grad for each in inputs)
+            spread = tuple(each.view_as(each) for each in self._spread(inputs, learned, dim))
+            traceable = _in_one_transform() and not any(each.requires_grad for each in (*inputs, *learned))
+            traceable = traceable and any(each.requires_grad for each in spread)
         elif _runtime._compile_mode == "kernel":
-            return self.value(x, *learned, *numbers, dim)  # type: ignore[no-any-return]
+            return self.value(*inputs, *learned, *numbers, dim)  # type: ignore[no-any-return]
         else:
-            traceable = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *learned))
-            inputs = self._spread(x, learned, dim)
+            traceable = torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *learned))
+            spread = self._spread(inputs, learned, dim)
         if traceable:
-            (y,) = self._traced.apply(*inputs, *_runtime.known(numbers))
+            (y,) = self._traced.apply(*spread, *_runtime.known(numbers))
             return y  # type: ignore[no-any-return]
         if self._own_derivative and _transforms_active():
             raise _own_derivative_refused(self.name)
-        result = self._formula(*(_widened(each) for each in inputs), *numbers)
-        return _apart(result, inputs, x.dtype)
+        result = self._formula(*(_widened(each) for each in spread), *numbers)
+        return _apart(result, spread, _narrowest(inputs))
 
     # -- the operators -----------------------------------------------------------------------------------
 
@@ -491,13 +516,15 @@ class LearnedOperator:
         namespace = re.sub(r"\W", "_", f"{__package__}_{version}")
         while hasattr(getattr(torch.ops, namespace), self.name):  # a second import of the same package
             namespace += "_"
-        learned = "".join(f", Tensor l{i}" for i in range(len(self.learned)))
-        rest = learned + "".join(f", float p{i}" for i in range(self._parameters)) + ", int dim"
+        names = ["x"] if self.inputs == 1 else [f"x{i}" for i in range(self.inputs)]
+        names += [f"l{i}" for i in range(len(self.learned))]
+        tensors = ", ".join(f"Tensor {name}" for name in names)
+        rest = "".join(f", float p{i}" for i in range(self._parameters)) + ", int dim"
         self._library = torch.library.Library(namespace, "FRAGMENT")
         tags = (torch.Tag.pt2_compliant_tag,)
-        self._library.define(f"{self.name}(Tensor x{rest}) -> Tensor", tags=tags)
+        self._library.define(f"{self.name}({tensors}{rest}) -> Tensor", tags=tags)
         self._library.define(
-            f"{self.name}_backward(Tensor grad, Tensor x{rest}, bool[] wanted) -> Tensor[]", tags=tags
+            f"{self.name}_backward(Tensor grad, {tensors}{rest}, bool[] wanted) -> Tensor[]", tags=tags
         )
         operators = getattr(torch.ops, namespace)
         value = getattr(operators, self.name).default
@@ -511,106 +538,147 @@ class LearnedOperator:
                 self._library.impl(operator, implementation, key)
         return value, slopes
 
-    def _split(self, arguments: Sequence[Any]) -> tuple[tuple[Tensor, ...], tuple[float, ...], int]:
-        """What comes after the input in an operator's arguments."""
-        *numbers, dim = arguments[len(self.learned) :]
-        return tuple(arguments[: len(self.learned)]), tuple(numbers), dim
+    def _parts(self, arguments: tuple[Any, ...]) -> tuple[Tensors, Tensors, tuple[Any, ...]]:
+        """Arguments as inputs, parameters, and what comes after them."""
+        first, last = self.inputs, self.inputs + len(self.learned)
+        return arguments[:first], arguments[first:last], arguments[last:]
 
-    def _value_autograd(self, x: Tensor, *arguments: Any) -> Tensor:
-        learned, numbers, dim = self._split(arguments)
-        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in learned)):
-            return _apply_value(self, numbers, dim, x, *learned)
-        return self.compute(x, learned, numbers, dim)
+    def _split(self, arguments: tuple[Any, ...]) -> tuple[Tensors, Tensors, tuple[float, ...], int]:
+        """An operator's arguments as inputs, parameters, numbers and the dimension."""
+        inputs, learned, (*numbers, dim) = self._parts(arguments)
+        return inputs, learned, tuple(numbers), dim
 
-    def _slopes_autograd(self, grad: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
-        *arguments_, wanted = arguments
-        learned, numbers, dim = self._split(arguments_)
-        if torch.is_grad_enabled() and any(each.requires_grad for each in (grad, x, *learned)):
-            return self.differentiable_slopes(grad, x, learned, numbers, dim, wanted)
-        return self.compute_slopes(grad, x, learned, numbers, dim, wanted)
+    def _value_autograd(self, *arguments: Any) -> Tensor:
+        inputs, learned, numbers, dim = self._split(arguments)
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, *learned)):
+            return _apply_value(self, numbers, dim, *inputs, *learned)
+        return self.compute(inputs, learned, numbers, dim)
 
-    def _value(self, x: Tensor, *arguments: Any) -> Tensor:
-        """f(x), outside autograd."""
-        return self._evaluate(x, *self._split(arguments))
+    def _slopes_autograd(self, grad: Tensor, *arguments: Any) -> list[Tensor]:
+        *given, wanted = arguments
+        inputs, learned, numbers, dim = self._split(tuple(given))
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (grad, *inputs, *learned)):
+            return self.differentiable_slopes(grad, inputs, learned, numbers, dim, wanted)
+        return self.compute_slopes(grad, inputs, learned, numbers, dim, wanted)
 
-    def _slopes(self, grad: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
+    def _value(self, *arguments: Any) -> Tensor:
+        """f(inputs), outside autograd."""
+        return self.evaluate(*self._split(arguments))
+
+    def _slopes(self, grad: Tensor, *arguments: Any) -> list[Tensor]:
         """The wanted gradients, outside autograd."""
-        *arguments_, wanted = arguments
-        return self._evaluate_slopes(grad, x, *self._split(arguments_), wanted)
+        *given, wanted = arguments
+        return self.evaluate_slopes(grad, *self._split(tuple(given)), wanted)
 
-    def _value_meta(self, x: Tensor, *arguments: Any) -> Tensor:
-        self._check(x, *self._split(arguments)[::2])
-        return torch.empty_like(x)
+    def _value_meta(self, *arguments: Any) -> Tensor:
+        inputs, learned, _, dim = self._split(arguments)
+        self._check(inputs, learned, dim)
+        return torch.empty_like(_model(inputs), dtype=_narrowest(inputs))
 
-    def _slopes_meta(self, grad: Tensor, x: Tensor, *arguments: Any) -> list[Tensor]:
-        *arguments_, wanted = arguments
-        learned, _, dim = self._split(arguments_)
-        self._check(x, learned, dim)
-        return [torch.empty_like(each) for each, want in zip((x, *learned), wanted, strict=True) if want]
+    def _slopes_meta(self, grad: Tensor, *arguments: Any) -> list[Tensor]:
+        *given, wanted = arguments
+        inputs, learned, _, dim = self._split(tuple(given))
+        self._check(inputs, learned, dim)
+        like = _model(inputs)
+        made = (*(torch.empty_like(like, dtype=x.dtype) for x in inputs), *map(torch.empty_like, learned))
+        return [each for each, want in zip(made, wanted, strict=True) if want]
 
-    def _evaluate(
-        self, x: Tensor, learned: tuple[Tensor, ...], numbers: tuple[float, ...], dim: int
-    ) -> Tensor:
-        self._check(x, learned, dim)
-        y = torch.empty_like(x)
-        if not self._has_kernel(x):
-            return _as(y, self._formula(_widened(x), *self._entries(x, learned, dim), *numbers), (x,), False)
-        if x.numel():
+    def evaluate(self, inputs: Tensors, learned: Tensors, numbers: tuple[float, ...], dim: int) -> Tensor:
+        """f(inputs) of plain tensors of one shape."""
+        self._check(inputs, learned, dim)
+        if self.inputs == 1:
+            y = torch.empty_like(inputs[0])
+        else:
+            y = torch.empty_like(_model(inputs), dtype=_narrowest(inputs))
+        if not self.has_kernel(y):
+            entries = self._entries(inputs[0], learned, dim)
+            return _as(y, self._formula(*map(_widened, inputs), *entries, *numbers), inputs, False)
+        if y.numel():
             channels, contiguous = self._contiguous(learned)
-            plan = _plan(x.numel(), channels, _run(y, channels, dim))
-            self._run_value((_laid_out_as(y, x), *contiguous, y), numbers, plan, ())
+            plan = _plan(y.numel(), channels, _run(y, channels, dim))
+            read, walk, choices = self._walked(inputs, (y,), False)
+            self._run_value((*read, *contiguous, y), numbers, plan, walk, (y.dtype.itemsize == 2, *choices))
         return y
 
-    def _evaluate_slopes(
+    def evaluate_slopes(
         self,
         grad: Tensor,
-        x: Tensor,
-        learned: tuple[Tensor, ...],
+        inputs: Tensors,
+        learned: Tensors,
         numbers: tuple[float, ...],
         dim: int,
         wanted: Sequence[bool],
+        into: Tensors = (),
     ) -> list[Tensor]:
-        self._check(x, learned, dim)
-        if self._has_kernel(x) and x.numel():
-            return self._launch_slopes(grad, x, learned, numbers, dim, wanted)
-        entries = (_widened(x), *self._entries(x, learned, dim))
+        """The wanted gradients, those of inputs in tensors of their own or in those given."""
+        self._check(inputs, learned, dim)
+        like = inputs[0] if self.inputs == 1 else _model(inputs)
+        slots: tuple[Tensor | None, ...] = into or tuple(
+            torch.empty_like(like, dtype=x.dtype) if want else None
+            for x, want in zip(inputs, wanted, strict=False)
+        )
+        first = [slot for slot in slots if slot is not None]
+        if self.has_kernel(like) and like.numel():
+            unwanted = first[0] if first else torch.empty_like(like)
+            outputs = tuple(unwanted if slot is None else slot for slot in slots)
+            return first + self._launch_slopes(
+                grad, inputs, outputs, learned, numbers, dim, tuple(wanted), bool(into)
+            )
+        entries = (*map(_widened, inputs), *self._entries(inputs[0], learned, dim))
         factor = _widened(grad)
         found = (
             factor * formula(*entries, *numbers)
             for formula, want in zip(self._slope_formulas, self._by_entry(wanted), strict=True)
             if want
         )
-        first = [_as(torch.empty_like(x), next(found), (grad,), False)] if wanted[0] else []
-        return first + self._gathered(found, x, learned, dim, [False, *wanted[1:]])
+        first = [_as(slot, next(found), (grad,), bool(into)) for slot in first]
+        rest = [False] * self.inputs + list(wanted[self.inputs :])
+        return first + self._gathered(found, inputs[0], learned, dim, rest)
 
     def _launch_slopes(
         self,
         grad: Tensor,
-        x: Tensor,
-        learned: tuple[Tensor, ...],
+        inputs: Tensors,
+        outputs: Tensors,
+        learned: Tensors,
         numbers: tuple[float, ...],
         dim: int,
-        wanted: Sequence[bool],
+        wanted: tuple[bool, ...],
+        scattered: bool,
     ) -> list[Tensor]:
-        """One pass by the kernel; then the sums of its programs are summed."""
+        """One pass by the kernel, which writes `outputs`; then the sums of its programs are summed."""
         channels, contiguous = self._contiguous(learned)
-        dx = torch.empty_like(x)
-        plan = _plan(x.numel(), channels, _run(dx, channels, dim))
+        like, own = outputs[0], wanted[self.inputs :]
+        plan = _plan(like.numel(), channels, _run(like, channels, dim))
         partials = [
-            x.new_empty(self._partial_shape(extent, plan) if want else (0,), dtype=_COMPUTE[x.dtype])
-            for extent, want in zip(self.learned.values(), wanted[1:], strict=True)
+            like.new_empty(self._partial_shape(extent, plan) if want else (0,), dtype=_COMPUTE[like.dtype])
+            for extent, want in zip(self.learned.values(), own, strict=True)
         ]
-        tensors = (_laid_out_as(dx, x), _laid_out_as(dx, grad), *contiguous, dx, *partials)
-        self._run_slopes(tensors, numbers, plan, tuple(wanted))
-        found = [dx] if wanted[0] else []
-        for extent, p, partial, want in zip(
-            self.learned.values(), learned, partials, wanted[1:], strict=True
-        ):
+        read, walk, choices = self._walked((*inputs, grad), outputs, scattered)
+        tensors = (*read, *contiguous, *outputs, *partials)
+        fast = _narrowest(inputs).itemsize == 2
+        self._run_slopes(tensors, numbers, plan, walk, (fast, *choices, *wanted))
+        found = []
+        for extent, p, partial, want in zip(self.learned.values(), learned, partials, own, strict=True):
             if want:
                 by_channel = extent == "channel" and p.numel() != 1
                 total = partial.sum((0, 1, 3)) if by_channel else _of_all(partial, extent)
                 found.append(total.reshape(p.shape).to(p.dtype))
         return found
+
+    def _walked(
+        self, read: Tensors, written: Tensors, scattered: bool
+    ) -> tuple[Tensors, tuple[int, ...], tuple[bool, ...]]:
+        """What a kernel reads, as it reads it, and the sizes and the choices that tell it how.
+
+        `scattered` says that what is written are views of a tensor in which they lie with others.
+        """
+        like = written[0]
+        if self.inputs == 1:
+            return tuple(_laid_out_as(like, x) for x in read), (), ()
+        read, walk = walked(like, read, written, scattered)
+        strided = any(walk)
+        return read, walk, (strided, scattered and strided)
 
     def _partial_shape(self, extent: Extent, plan: _Plan) -> tuple[int, ...]:
         """The sums that programs write; of a parameter by channel as (..., ..., channels, ...)."""
@@ -630,14 +698,20 @@ class LearnedOperator:
             for extent, p in zip(extents, learned, strict=True)
         )
 
-    def _has_kernel(self, x: Tensor) -> bool:
+    def has_kernel(self, x: Tensor) -> bool:
+        """Whether a kernel runs where a tensor lies."""
         return x.is_cuda or x.is_xpu or (self._interpreted and x.is_cpu)
 
-    def _shards(self, x: Tensor, learned: tuple[Tensor, ...], dim: int) -> Any:
+    def _shards(self, inputs: Tensors, learned: Tensors, dim: int) -> Any:
         from ._sharding import Sharded
 
         by_channel = [extent == "channel" for extent in self.learned.values()]
-        return Sharded(self.name, x, learned, by_channel, dim)
+        return Sharded(self.name, inputs, learned, by_channel, dim)
+
+
+def _length(extent: Extent) -> int:
+    """How many values of a parameter an element meets."""
+    return 1 if extent == "channel" else extent
 
 
 def _channels(x: Tensor, dim: int) -> int:
@@ -659,20 +733,21 @@ class _EagerValue(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, operator: LearnedOperator, numbers: tuple[float, ...], dim: int, x: Tensor, *learned: Tensor
+        ctx: Any, operator: LearnedOperator, numbers: tuple[float, ...], dim: int, *tensors: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(x, *learned)
+        ctx.save_for_backward(*tensors)
         ctx.operator, ctx.numbers, ctx.dim = operator, numbers, dim
-        return operator.compute(x, learned, numbers, dim)
+        count = operator.inputs
+        return operator.compute(tensors[:count], tensors[count:], numbers, dim)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *learned = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
+        tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
         operator = ctx.operator
+        count = operator.inputs
         plain = not (torch.is_grad_enabled() or _transforms_active() or forward_ad._current_level >= 0)
         slopes = operator.compute_slopes if plain else operator.differentiable_slopes
-        found = iter(slopes(grads[0], x, tuple(learned), ctx.numbers, ctx.dim, wanted))
+        found = iter(slopes(grads[0], tensors[:count], tensors[count:], ctx.numbers, ctx.dim, wanted))
         return None, None, None, *(next(found) if want else None for want in wanted)
 
 

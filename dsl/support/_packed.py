@@ -86,14 +86,14 @@ class Packing:
         if len(tensors) == len(inputs) and not self.concat:
             return self.operator(*tensors, *parameters)
         if len(tensors) < len(inputs):
-            dim = self._checked(tensors[0], dim)
+            dim = _checked(self.operator, tensors[0], dim)
         eager = not is_compiling() and not _transforms_active() and forward_ad._current_level < 0
         if not eager or not all(_is_plain(x) for x in tensors):
             return self._composed(tensors, parameters, dim)
         dtype = tensors[0].dtype
         if len(tensors) == len(inputs):
             tensors, dtype = self.operator.broadcast(tensors)
-            dim = self._wrapped(tensors[0], dim)
+            dim = _wrapped(self.name, tensors[0], dim)
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
             results = _apply_packed(self, parameters, dim, *tensors)
         else:
@@ -101,32 +101,13 @@ class Packing:
         rounded = tuple(y if y.dtype is dtype else y.to(dtype) for y in results)
         return rounded if len(rounded) > 1 else rounded[0]
 
-    def _checked(self, x: Tensor, dim: int) -> int:
-        """A dimension from 0 that divides into the inputs, or an error like those of PyTorch's glu."""
-        count, dim = self.operator.inputs, self._wrapped(x, dim)
-        size = x.size(dim)
-        if size % count:
-            rule = "Halving dimension must be even" if count == 2 else f"Size must be a multiple of {count}"
-            raise RuntimeError(f"{self.name}: {rule}, but dimension {dim} is size {size}")
-        return dim
-
-    def _wrapped(self, x: Tensor, dim: int) -> int:
-        """A dimension counted from 0."""
-        count = x.dim()
-        if count == 0:
-            raise RuntimeError(f"{self.name} does not support 0-dimensional tensors that hold several")
-        if not -count <= dim < count:
-            bounds = f"[{-count}, {count - 1}]"
-            raise IndexError(f"Dimension out of range (expected to be in range of {bounds}, but got {dim})")
-        return dim % count
-
     def _composed(self, tensors: Tensors, parameters: Parameters, dim: int) -> Any:
         """The activation by views and PyTorch's own operators."""
         inputs = tensors
         if len(tensors) < self.operator.inputs:
             inputs = split(tensors[0], self.packed, self.operator.inputs, dim)
         results = self.operator(*inputs, *parameters)
-        return join(results, self.concat, self._wrapped(results[0], dim)) if self.concat else results
+        return join(results, self.concat, _wrapped(self.name, results[0], dim)) if self.concat else results
 
     def compute(self, tensors: Tensors, parameters: Parameters, dim: int) -> Tensors:
         """The outputs for plain tensors, the packed one or all inputs in one shape, without a derivative."""
@@ -195,6 +176,92 @@ class Packing:
         return f"<activation {self.name}>"
 
 
+class LearnedPacking:
+    """An activation with learnable parameters, a `LearnedOperator`, whose inputs may come in one tensor.
+
+    `packed` is as in `Packing`. None in the place of all inputs but the first says that this holds them.
+    """
+
+    def __init__(self, operator: Any, *, packed: str) -> None:
+        self.operator = operator
+        self.packed = packed
+
+    def __call__(
+        self, inputs: tuple[Tensor | None, ...], learned: Tensors, numbers: Parameters, dim: int
+    ) -> Tensor:
+        """The activation of all inputs, or of the first alone; raises what `Packing` raises."""
+        operator = self.operator
+        tensors: Tensors = tuple(x for x in inputs if x is not None)
+        if inputs[0] is None or len(tensors) not in (1, len(inputs)):
+            raise TypeError(f"{operator.name}(): expected {len(inputs)} tensors or one that holds them")
+        if len(tensors) == len(inputs):
+            return operator(*tensors, *learned, *numbers)  # type: ignore[no-any-return]
+        (x,) = tensors
+        operator.check(x)
+        dim = _checked(operator, x, dim)
+        eager = not is_compiling() and not _transforms_active() and forward_ad._current_level < 0
+        if not eager or not all(isinstance(p, Tensor) and _is_plain(p) for p in (x, *learned)):
+            return operator(*self.split(x, dim), *learned, *numbers)  # type: ignore[no-any-return]
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (x, *learned)):
+            return _apply_learned(self, numbers, dim, x, *learned)
+        return operator.evaluate(self.split(x, dim), learned, numbers, 1)  # type: ignore[no-any-return]
+
+    def split(self, x: Tensor, dim: int) -> Tensors:
+        """The inputs that a tensor holds."""
+        return split(x, self.packed, self.operator.inputs, dim)
+
+    def gradients(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        learned: Tensors,
+        numbers: Parameters,
+        dim: int,
+        wanted: tuple[bool, ...],
+    ) -> tuple[Tensor | None, ...]:
+        """The wanted gradients, by the packed tensor and by each parameter."""
+        operator, inputs = self.operator, self.split(x, dim)
+        flags = (wanted[0],) * operator.inputs + wanted[1:]
+        count = operator.inputs if wanted[0] else 0
+        if torch.is_grad_enabled() or not all(_is_plain(each) for each in (grad, x, *learned)):
+            found = operator.differentiable_slopes(grad, inputs, learned, numbers, 1, flags)
+            dx = join(tuple(found[:count]), self.packed, dim) if wanted[0] else None
+        else:
+            dx = torch.empty_like(x) if wanted[0] else None
+            into = () if dx is None else self.split(dx, dim)
+            found = operator.evaluate_slopes(grad, inputs, learned, numbers, 1, flags, into)
+        sums = iter(found[count:])
+        return dx, *(next(sums) if want else None for want in wanted[1:])
+
+    def warmup(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Launch the kernels for tensors of one layout, which a packed one's parts are not."""
+        self.operator.warmup(device, dtype)
+
+    def __repr__(self) -> str:
+        return f"<activation {self.operator.name}>"
+
+
+def _checked(operator: Any, x: Tensor, dim: int) -> int:
+    """A dimension from 0 that divides into the inputs, or an error like those of PyTorch's glu."""
+    count, dim = operator.inputs, _wrapped(operator.name, x, dim)
+    size = x.size(dim)
+    if size % count:
+        rule = "Halving dimension must be even" if count == 2 else f"Size must be a multiple of {count}"
+        raise RuntimeError(f"{operator.name}: {rule}, but dimension {dim} is size {size}")
+    return dim
+
+
+def _wrapped(name: str, x: Tensor, dim: int) -> int:
+    """A dimension counted from 0."""
+    count = x.dim()
+    if count == 0:
+        raise RuntimeError(f"{name} does not support 0-dimensional tensors that hold several")
+    if not -count <= dim < count:
+        bounds = f"[{-count}, {count - 1}]"
+        raise IndexError(f"Dimension out of range (expected to be in range of {bounds}, but got {dim})")
+    return dim % count
+
+
 def split(x: Tensor, layout: str, count: int, dim: int) -> Tensors:
     """The tensors that one holds along a dimension, as views."""
     if layout == "halves":
@@ -250,3 +317,29 @@ class _Packed(Function):
 
 _apply_packed: Callable[..., Tensors] = getattr(super(Function, _Packed), "apply", _Packed.apply)
 """`_Packed.apply` without its question for transforms, which the caller has answered."""
+
+
+class _PackedLearned(Function):
+    """An activation with learnable parameters of a packed tensor, in eager mode."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, packing: LearnedPacking, numbers: Parameters, dim: int, x: Tensor, *learned: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, *learned)
+        ctx.packing, ctx.numbers, ctx.dim = packing, numbers, dim
+        y: Tensor = packing.operator.evaluate(packing.split(x, dim), learned, numbers, 1)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *learned = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[3:]
+        found = ctx.packing.gradients(grads[0], x, tuple(learned), ctx.numbers, ctx.dim, wanted)
+        return None, None, None, *found
+
+
+_apply_learned: Callable[..., Tensor] = getattr(
+    super(Function, _PackedLearned), "apply", _PackedLearned.apply
+)
+"""The same of `_PackedLearned`."""

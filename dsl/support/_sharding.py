@@ -7,6 +7,7 @@ own because importing torch.distributed takes long, so that it happens when the 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.distributed.tensor.experimental import register_sharding
@@ -31,20 +32,26 @@ def register(operator: Any, tensors: int, parameters: int) -> None:
 
 
 class Sharded:
-    """How an activation with learnable parameters runs on shards of its input: each device on its own.
+    """How an activation with learnable parameters runs on shards of its inputs: each device on its own.
 
-    Its parameters are whole on every device, or split with the channels where they have a value for each. The
-    gradient of a whole one is a partial sum where the input is split. Raises RuntimeError for parameters that
-    are no DTensors of the input's mesh.
+    All inputs are laid out as the first is that is split, if any is. The parameters are whole on every
+    device, or split with the channels where they have a value for each. The gradient of a whole one is a
+    partial sum where the inputs are split. Raises RuntimeError for inputs and parameters that are no DTensors
+    of one mesh.
     """
 
     def __init__(
-        self, name: str, x: Any, learned: Sequence[Any], by_channel: Sequence[bool], dim: int
+        self, name: str, inputs: Sequence[Any], learned: Sequence[Any], by_channel: Sequence[bool], dim: int
     ) -> None:
-        for p in learned:
-            if not isinstance(p, DTensor) or p.device_mesh != x.device_mesh:
-                raise RuntimeError(f"{name}: the input is a DTensor, and its parameters are none of its mesh")
+        some = next(x for x in inputs if isinstance(x, DTensor))
+        for each in (*inputs, *learned):
+            if not isinstance(each, DTensor) or each.device_mesh != some.device_mesh:
+                raise RuntimeError(
+                    f"{name}: an input is a DTensor, and not all inputs and parameters are such of its mesh"
+                )
+        x = next((x for x in inputs if any(each.is_shard() for each in x.placements)), inputs[0])
         self.mesh = x.device_mesh
+        self.like = next((x for x in inputs if 0 not in x.stride()), inputs[0])
         self.placements = [Replicate() if each.is_partial() else each for each in x.placements]
         channel = dim % x.dim() if -x.dim() <= dim < x.dim() else None
         self.split = [
@@ -56,7 +63,7 @@ class Sharded:
         ]
 
     def local(self, x: Any) -> Tensor:
-        """This device's part of the input, or of a gradient laid out like it."""
+        """This device's part of an input, or of a gradient laid out like it."""
         part: Tensor = x.redistribute(self.mesh, self.placements).to_local()
         return part
 
@@ -67,9 +74,13 @@ class Sharded:
             for p, split in zip(learned, self.split, strict=True)
         )
 
-    def whole(self, part: Tensor, like: Any) -> Any:
-        """What this device has of a result that is laid out as the input is."""
-        return _assembled(part, self.mesh, self.placements, like)
+    def whole(self, part: Tensor, of: Any = None) -> Any:
+        """What this device has of a result, laid out as the inputs are or, a gradient, as its input."""
+        strides = torch.empty_like(self.like, device="meta").stride()
+        made = _assembled(part, self.mesh, self.placements, self.like.shape, strides)
+        if of is None or any(each.is_partial() for each in of.placements):
+            return made
+        return made.redistribute(self.mesh, of.placements)
 
     def sums(self, part: Tensor, place: int, like: Any) -> Any:
         """What this device has of the gradient of the parameter at a place."""
@@ -77,8 +88,8 @@ class Sharded:
             Shard(0) if split else Replicate() if each.is_replicate() else Partial()
             for split, each in zip(self.split[place], self.placements, strict=True)
         ]
-        return _assembled(part, self.mesh, placements, like)
+        return _assembled(part, self.mesh, placements, like.shape, like.stride())
 
 
-def _assembled(part: Tensor, mesh: Any, placements: list[Any], like: Any) -> Any:
-    return DTensor.from_local(part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
+def _assembled(part: Tensor, mesh: Any, placements: list[Any], shape: Any, strides: tuple[int, ...]) -> Any:
+    return DTensor.from_local(part, mesh, placements, run_check=False, shape=shape, stride=strides)

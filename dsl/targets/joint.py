@@ -214,10 +214,6 @@ def _function(activation: Activation) -> str:
     return "\n".join(lines) + "\n"
 
 
-_LAYOUTS = {"halves": "one after the other", "interleaved": "in turns"}
-"""How a tensor holds several."""
-
-
 def _about(activation: Activation) -> str:
     """What a function takes, gives and raises, for its docstring."""
     several = len(activation.inputs) > 1
@@ -225,12 +221,12 @@ def _about(activation: Activation) -> str:
     promoted = "; types are promoted as PyTorch's operators promote them" if several else ""
     said = [f"Elementwise, for tensors of float16, bfloat16, float32 or float64, of {shapes}{promoted}."]
     if activation.packed:
-        way = _LAYOUTS[activation.packed]
+        way = layout.TOGETHER[activation.packed]
         only = activation.inputs[0]
         said.append(f"`{only}` alone may hold all inputs along `dim`, {way}; its gradient does so too.")
         said.append(f"`{activation.inputs[1]}` may be that dimension.")
     if activation.concat:
-        way = _LAYOUTS[activation.concat]
+        way = layout.TOGETHER[activation.concat]
         said.append(f"The result holds the {len(activation.outputs)} outputs along `dim`, {way}.")
     elif activation.others:
         said.append(f"Returns a tuple of {len(activation.outputs)} tensors.")

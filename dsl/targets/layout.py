@@ -155,6 +155,10 @@ def trim(function: Function) -> Function:
     return replace(function, constants=tuple(c for c in function.constants if c.name in used))
 
 
+TOGETHER = {"halves": "one after the other", "interleaved": "in turns"}
+"""How a tensor holds several."""
+
+
 def inner_name(name: str) -> str:
     """The name of an activation's inner function, apart from those of the modules that it imports."""
     own = ("chance", "joint", "launch", "learned", "math", "packed", "rows", "runtime")

@@ -1,7 +1,7 @@
 """The module of an activation with learnable parameters, part by part.
 
 In: an activation, its program and a digest. Out: Python source, not yet formatted and without its two lines
-of provenance. Its function takes the input, the learnable parameters as tensors, and the other parameters;
+of provenance. Its function takes the inputs, the learnable parameters as tensors, and the other parameters;
 its class holds `nn.Parameter`s of their names. What it shares with other modules is in `layout`.
 """
 
@@ -30,8 +30,10 @@ from . import {modules}
 
 _KERNEL_NAMES = triton.RESERVED | {
     *(
+        "_joint",
         "_launch",
         "_learned",
+        "across",
         "channel",
         "columns",
         "grad",
@@ -43,6 +45,7 @@ _KERNEL_NAMES = triton.RESERVED | {
         "out_ptr",
     ),
     *("channels", "place", "rows", "step", "steps", "wide", "width", "by_row", "range", "zero"),
+    *("strided", "scattered"),
 }
 """What kernels have for themselves."""
 
@@ -54,7 +57,9 @@ _PLACE = "rows, columns, steps, by_row, height, width, wide"
 def module(activation: Activation, program: JointProgram, digest: str, accuracy: str = "") -> str:
     """The source of one activation's module."""
     body = "\n\n".join([*_computations(activation, program), *_interface(activation, program, digest)])
-    modules = "_launch, _learned, _math" if "_math." in body else "_launch, _learned"
+    modules = ", ".join(
+        name for name in ("_joint", "_launch", "_learned", "_math", "_packed") if f"{name}." in body
+    )
     sequence = "from collections.abc import Sequence\n\n" if "Sequence[" in body else ""
     header = report.joint_header(activation, program, accuracy)
     return layout.assemble(activation, header, _IMPORTS.format(modules=modules, sequence=sequence), body)
@@ -71,8 +76,9 @@ def computations(activation: Activation, program: JointProgram) -> str:
 def _computations(activation: Activation, program: JointProgram) -> Iterator[str]:
     private = layout.inner_name(activation.name)
     parts = _parts(activation)
-    call = f"{activation.name}({', '.join([activation.input, *(each.name for each in activation.learned)])})"
-    precision = "in the precision of the input; `fast` allows one good for 16 bits"
+    call = f"{activation.name}({', '.join(_tensors(activation))})"
+    what = "inputs" if activation.joint else "input"
+    precision = f"in the precision of the {what}; `fast` allows one good for 16 bits"
     (output,) = program.outputs
     yield _jit(output.forward, private, f"{call}, {precision}.")
     for function, part, name in zip(output.gradients, parts, activation.variables, strict=True):
@@ -87,6 +93,11 @@ def _computations(activation: Activation, program: JointProgram) -> Iterator[str
         by = " and ".join((activation.variables[a], activation.variables[b]))
         summary = f"The second derivative of {activation.name} by {by} in torch operations."
         yield _formula(function, f"{private}_curvature_{parts[a]}_{parts[b]}", summary)
+
+
+def _tensors(activation: Activation) -> list[str]:
+    """The tensors that a call takes: the inputs and the learnable parameters."""
+    return [*activation.inputs, *(each.name for each in activation.learned)]
 
 
 def _parts(activation: Activation) -> list[str]:
@@ -117,44 +128,73 @@ def _called(activation: Activation) -> Mapping[str, str]:
     return {name: f"v{i}" for i, name in enumerate(own)}
 
 
-_AFFIXES = (("", ""), ("", "_ptr"), ("d_", ""), ("d_", "_ptr"), ("by_", ""))
+_AFFIXES = (
+    *((before, after) for before in ("", "d_") for after in ("", "_ptr", "_row", "_column")),
+    ("by_", ""),
+)
 
 
 def _value_kernel(activation: Activation, private: str) -> str:
     names = _called(activation)
-    x = names[activation.input]
-    pointers = [f"{x}_ptr", *(f"{names[each.name]}_ptr" for each in activation.learned), "out_ptr"]
-    lines = _head(activation, names, f"{private}_kernel", pointers, "out = f(x), tile by tile.")
-    lines += [
-        "    for step in range(steps):",
-        f"        i, inside = _learned.tile(step, {_PLACE})",
-        f"        {x} = _launch.widen(tl.load({x}_ptr + i, mask=inside, other=0.0))",
-        f"        tl.store(out_ptr + i, {private}({_given(activation, names)}fast), mask=inside)",
-    ]
+    inputs = [names[each] for each in activation.inputs]
+    pointers = [f"{names[each]}_ptr" for each in _tensors(activation)]
+    what = ", ".join(inputs)
+    lines = _head(
+        activation,
+        names,
+        f"{private}_kernel",
+        [*pointers, "out_ptr"],
+        [*inputs, "out"],
+        f"out = f({what}), tile by tile.",
+    )
+    lines += _loop(activation, inputs)
+    place = _place(activation, "out", "scattered")
+    lines.append(f"        tl.store({place}, {private}({_given(activation, names)}fast), mask=inside)")
     return "\n".join(lines) + "\n"
+
+
+def _loop(activation: Activation, read: Sequence[str]) -> Iterator[str]:
+    """A program's tiles, one after the other, and what is read of each."""
+    yield "    for step in range(steps):"
+    yield f"        i, inside = _learned.tile(step, {_PLACE})"
+    for each in read:
+        place = _place(activation, each, "strided")
+        yield f"        {each} = _launch.widen(tl.load({place}, mask=inside, other=0.0))"
+
+
+def _place(activation: Activation, name: str, choice: str) -> str:
+    """Where element `i` of a tensor lies: of several inputs each may lie in its own way."""
+    if not activation.joint:
+        return f"{name}_ptr + i"
+    return f"{name}_ptr + _joint.offsets(i, across, {name}_row, {name}_column, {choice})"
 
 
 def _slopes_kernel(activation: Activation, private: str, parts: Sequence[str]) -> str:
     names = _called(activation)
-    x = names[activation.input]
+    inputs = [names[each] for each in activation.inputs]
     learned = [names[each.name] for each in activation.learned]
-    pointers = [f"{x}_ptr", "grad_ptr", *(f"{each}_ptr" for each in learned)]
-    pointers += [f"d_{each}_ptr" for each in (x, *learned)]
-    summary = "The wanted gradients: of x itself, of parameters as sums over what this program does."
-    wanted = [f"by_{each}" for each in (x, *learned)]
-    lines = _head(activation, names, f"{private}_grad_kernel", pointers, summary, wanted)
+    pointers = [*(f"{each}_ptr" for each in inputs), "grad_ptr", *(f"{each}_ptr" for each in learned)]
+    pointers += [f"d_{each}_ptr" for each in (*inputs, *learned)]
+    what = "the inputs themselves" if activation.joint else f"{inputs[0]} itself"
+    summary = f"The wanted gradients: of {what}, of parameters as sums over what this program does."
+    lines = _head(
+        activation,
+        names,
+        f"{private}_grad_kernel",
+        pointers,
+        [*inputs, "grad", *(f"d_{each}" for each in inputs)],
+        summary,
+        [f"by_{each}" for each in (*inputs, *learned)],
+    )
     entries = [names[entry] for each in activation.learned for entry in each.entries]
     zero = f"tl.zeros((height, width), {entries[0]}.dtype)"
     lines += [f"    d_{entry} = {zero}" for entry in entries]
     given = _given(activation, names)
-    lines += [
-        "    for step in range(steps):",
-        f"        i, inside = _learned.tile(step, {_PLACE})",
-        f"        {x} = _launch.widen(tl.load({x}_ptr + i, mask=inside, other=0.0))",
-        "        grad = _launch.widen(tl.load(grad_ptr + i, mask=inside, other=0.0))",
-        f"        if by_{x}:",
-        f"            tl.store(d_{x}_ptr + i, grad * {private}_by_{parts[0]}({given}fast), mask=inside)",
-    ]
+    lines += _loop(activation, [*inputs, "grad"])
+    for name, part in zip(inputs, parts, strict=False):
+        place = _place(activation, f"d_{name}", "scattered")
+        value = f"grad * {private}_by_{part}({given}fast)"
+        lines += [f"        if by_{name}:", f"            tl.store({place}, {value}, mask=inside)"]
     of_entry = dict(zip(activation.variables, parts, strict=True))
     for each in activation.learned:
         lines.append(f"        if by_{names[each.name]}:")
@@ -183,13 +223,18 @@ def _head(
     names: Mapping[str, str],
     name: str,
     pointers: Sequence[str],
+    walked: Sequence[str],
     summary: str,
     wanted: Sequence[str] = (),
 ) -> list[str]:
     """The kernel's first lines: its signature, and its parameters as it computes with them."""
     signature = [*pointers, *(f"{names[p]}: tl.float64" for p in layout.parameter_names(activation)), _SIZES]
-    signature += [f"{each}: tl.constexpr" for each in (*_CHOICES, *wanted)]
-    x = names[activation.input]
+    choices = [*_CHOICES]
+    if activation.joint:  # each tensor of elements may lie in its own way
+        signature += ["across", *(f"{each}_{way}" for each in walked for way in ("row", "column"))]
+        choices += ["strided", "scattered"]
+    signature += [f"{each}: tl.constexpr" for each in (*choices, *wanted)]
+    x = names[activation.inputs[0]]
     lines = ["@triton.jit", f"def {name}({', '.join(signature)}):", f'    """{summary}"""']
     if activation.channelled:
         place = "rows, columns, steps, inner, channels, by_row, height, width, wide"
@@ -220,7 +265,9 @@ def _interface(activation: Activation, program: JointProgram, digest: str) -> It
         yield layout.checks(plain)
     if activation.requires:
         yield _initial_checks(activation)
-    yield _registration(activation, program, digest)
+    registration = _registration(activation, program, digest)
+    packing = f'_packing = _packed.LearnedPacking(_operator, packed="{activation.packed}")\n'
+    yield registration + packing if activation.packed else registration
     yield _function(activation, plain)
     yield _class(activation)
     if activation.aliases:
@@ -279,13 +326,14 @@ def _registration(activation: Activation, program: JointProgram, digest: str) ->
 
 
 def _function(activation: Activation, plain: Activation) -> str:
-    name, x = activation.name, activation.input
-    learned = [each.name for each in activation.learned]
-    tensors = ", ".join([x, *learned])
-    itself = layout.own_name(activation, x, *learned, *layout.parameter_names(activation))
-    dim = ", *, dim: int = 1" if activation.channelled else ""
-    dim_passed = ", dim=dim" if activation.channelled else ""
-    example = ", ".join(["torch.zeros(2, 3)", *map(_example, activation.learned)])
+    name = activation.name
+    named = _tensors(activation)
+    tensors = ", ".join(named)
+    itself = layout.own_name(activation, *named, *layout.parameter_names(activation))
+    dim = f", *, dim: int = {_dim(activation)}" if _dim(activation) else ""
+    dim_passed = ", dim=dim" if dim else ""
+    inputs = ["torch.zeros(2, 3)", *("torch.zeros(3)" for _ in activation.inputs[1:])]
+    example = ", ".join([*inputs, *map(_example, activation.learned)])
     doc = layout.docstring(
         f"""{report.summary(activation)}
 
@@ -295,7 +343,7 @@ def _function(activation: Activation, plain: Activation) -> str:
 torch.Size([2, 3])""",
         "    ",
     )
-    declared = ", ".join(f"{each}: Tensor" for each in (x, *learned))
+    declared = ", ".join([_declared(activation), *(f"{each.name}: Tensor" for each in activation.learned)])
     passed = layout.passed_on(activation)
     lines = [
         f"def {name}({declared}{layout.signature(activation)}{dim}) -> Tensor:",
@@ -305,25 +353,58 @@ torch.Size([2, 3])""",
     ]
     if plain.requires:
         lines.append(f"    _check({passed.removeprefix(', ')})")
-    lines.append(f"    return _operator({tensors}{passed}{dim_passed})")
+    lines.append(f"    return {_call(activation)}")
     if itself != name:
         lines += ["", "", f"{itself} = {name}  # an argument hides the name inside"]
     return "\n".join(lines) + "\n"
 
 
+def _dim(activation: Activation) -> str:
+    """The default of the argument `dim`, if there is one: that of channels, or of inputs in one tensor."""
+    return "1" if activation.channelled else "-1" if activation.packed else ""
+
+
+def _declared(activation: Activation, default: str = "") -> str:
+    """The inputs as arguments; but for the first, packed ones may be None."""
+    first, *others = activation.inputs
+    kind = f"Tensor | None{default}" if activation.packed else "Tensor"
+    return ", ".join([f"{first}: Tensor", *(f"{each}: {kind}" for each in others)])
+
+
+def _call(activation: Activation) -> str:
+    """The operator called, by its function."""
+    numbers = layout.parameter_names(activation)
+    if activation.packed:
+        groups = activation.inputs, [each.name for each in activation.learned], numbers
+        given = ", ".join(f"({', '.join(group)}{',' * (len(group) == 1)})" for group in groups)
+        return f"_packing({given}, dim)"
+    dim = ["dim=dim"] if activation.channelled else []
+    return f"_operator({', '.join([*_tensors(activation), *numbers, *dim])})"
+
+
 def _about(activation: Activation, plain: Activation) -> str:
-    shapes = " ".join(map(_shape, activation.learned))
-    channels = (
-        " The channels lie along `dim`; an input that has no such dimension has one."
-        if activation.channelled
-        else ""
-    )
-    return (
-        "Elementwise, for tensors of float16, bfloat16, float32 or float64, of any shape and strides; the "
-        f"result is like the input. {shapes}{channels} Twice differentiable by all of them, in reverse and "
-        "forward mode. "
-        f"{layout.raises(plain)}"
-    )
+    """What a function takes, gives and raises, for its docstring."""
+    several = len(activation.inputs) > 1
+    said = ["Elementwise, for tensors of float16, bfloat16, float32 or float64,"]
+    if several:
+        said.append("of any strides and of shapes that broadcast; types are promoted as PyTorch's operators")
+        said.append("promote them.")
+    else:
+        said.append("of any shape and strides; the result is like the input.")
+    said += map(_shape, activation.learned)
+    if activation.channelled and several:
+        said.append("The channels lie along `dim` of the result; one that has no such dimension has one.")
+    elif activation.channelled:
+        said.append("The channels lie along `dim`; an input that has no such dimension has one.")
+    if activation.packed:
+        way = layout.TOGETHER[activation.packed]
+        only, *others = (f"`{each}`" for each in activation.inputs)
+        said.append(
+            f"{only} alone may hold all inputs along `dim`, {way}; {' and '.join(others)} is None then."
+        )
+    said.append("Twice differentiable by all of them, in reverse and forward mode.")
+    said.append(layout.raises(plain))
+    return " ".join(said)
 
 
 def _shape(learned: Learned) -> str:
@@ -352,16 +433,15 @@ def _arguments(activation: Activation) -> str:
         else:
             later.append(f"{parameter.name}: float = {number(parameter.default)}")
     channels = ["num_parameters: int = 1"] if activation.channelled else []
-    named = ["dim: int = 1"] if activation.channelled else []
+    named = [f"dim: int = {_dim(activation)}"] if _dim(activation) else []
     named += ["device: torch.device | str | None = None", "dtype: torch.dtype | None = None"]
     return ", ".join(["self", *first, *channels, *later, "*", *named])
 
 
 def _class(activation: Activation) -> str:
-    x = activation.input
     learned = [each.name for each in activation.learned]
     parameters = layout.parameter_names(activation)
-    itself = layout.own_name(activation, x)
+    itself = layout.own_name(activation, *activation.inputs)
     about = (
         f"The module of `{activation.name}`: {', '.join(f'`{name}`' for name in learned)} "
         f"{'is a parameter' if len(learned) == 1 else 'are parameters'} of it, and the arguments of "
@@ -369,14 +449,19 @@ def _class(activation: Activation) -> str:
     )
     if activation.channelled:
         about += " `num_parameters` is the number of channels, which lie along `dim`; 1 is one value for all."
+    if activation.packed:
+        about += (
+            f" It is called with {len(activation.inputs)} tensors, or with one that holds them along `dim`."
+        )
     if activation.requires:
         about += f" Raises ValueError unless initially {layout.constraints_shown(activation)}."
+    given = ", ".join("torch.zeros(2, 3)" for _ in activation.inputs)
     doc = layout.docstring(
         f"""{report.summary(activation)}
 
 {report.wrap(about)}
 
->>> {activation.class_name}({_initial_example(activation)})(torch.zeros(2, 3)).shape
+>>> {activation.class_name}({_initial_example(activation)})({given}).shape
 torch.Size([2, 3])""",
         "    ",
     )
@@ -395,7 +480,9 @@ torch.Size([2, 3])""",
         lines.append(f"        _check_initial({', '.join([*learned, *parameters])})")
     lines += [f"        self.{name} = {name}" for name in parameters]
     if activation.channelled:
-        lines += ["        self.num_parameters = num_parameters", "        self.dim = dim"]
+        lines.append("        self.num_parameters = num_parameters")
+    if _dim(activation):
+        lines.append("        self.dim = dim")
     lines.append(f"        self._initial = {{{initial}}}")
     for each in activation.learned:
         count = "num_parameters" if each.kind == "channel" else str(len(each.entries))
@@ -409,14 +496,16 @@ torch.Size([2, 3])""",
         "        for name, values in self._initial.items():",
         "            _learned.fill(self.get_parameter(name), values)",
         "",
-        f"    def forward(self, {x}: Tensor) -> Tensor:",
+        f"    def forward(self, {_declared(activation, ' = None')}) -> Tensor:",
         '        """The activation of every element."""',
-        f"        return {itself}({', '.join([x, *(f'self.{name}' for name in learned)])}"
-        f"{layout.passed_on(activation, 'self.')}{', dim=self.dim' if activation.channelled else ''})",
+        f"        return {itself}({', '.join([*activation.inputs, *(f'self.{name}' for name in learned)])}"
+        f"{layout.passed_on(activation, 'self.')}{', dim=self.dim' if _dim(activation) else ''})",
     ]
     shown = [f"{name}={{self.{name}}}" for name in parameters]
     if activation.channelled:
-        shown = ["num_parameters={self.num_parameters}", *shown, "dim={self.dim}"]
+        shown.insert(0, "num_parameters={self.num_parameters}")
+    if _dim(activation):
+        shown.append("dim={self.dim}")
     if shown:
         lines += [
             "",

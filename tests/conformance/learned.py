@@ -34,7 +34,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Learner:
-    """An activation with learnable parameters, on a device: `learner(x, *parameters)` evaluates it."""
+    """An activation with learnable parameters, on a device: `learner(*inputs, *parameters)` evaluates it."""
 
     name: str
     module: ModuleType
@@ -43,13 +43,18 @@ class Learner:
     numbers: dict[str, float]
     device: str
 
-    def __call__(self, x: Tensor, *learned: Tensor) -> Tensor:
-        return self.function(x, *learned, **self.numbers)
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        return self.function(*tensors, **self.numbers)
 
     @property
     def operator(self) -> Any:
         """The operator behind the function."""
         return self.module._operator
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs it has."""
+        return int(self.operator.inputs)
 
     @property
     def channelled(self) -> bool:
@@ -62,9 +67,19 @@ class Learner:
             options["num_parameters"] = channels
         return self.layer(**self.numbers, **{"device": self.device, **options})
 
-    def points(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Two rows of three channels, away from kinks."""
-        return torch.tensor(PLACES, dtype=dtype, device=self.device).view(2, CHANNELS)
+    def points(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+        """Inputs: two rows of three channels, away from kinks."""
+        first = torch.tensor(PLACES, dtype=torch.float64, device=self.device)
+        rows = (first.roll(i) * (1 - 0.17 * i) for i in range(self.inputs))
+        return [row.to(dtype).view(2, CHANNELS) for row in rows]
+
+    def given(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+        """Inputs and parameters."""
+        return [*self.points(dtype), *self.parameters(dtype)]
+
+    def random(self, *shape: int) -> list[Tensor]:
+        """Normal inputs of a shape."""
+        return [torch.randn(*shape, device=self.device) for _ in range(self.inputs)]
 
     def parameters(self, dtype: torch.dtype = torch.float64, channels: int = CHANNELS) -> list[Tensor]:
         """The initial values, each a little off, so that none is like another."""
@@ -74,16 +89,17 @@ class Learner:
             for i, p in enumerate(layer.parameters(), 1)
         ]
 
-    def plain(self, x: Tensor, *learned: Tensor) -> Tensor:
+    def plain(self, *tensors: Tensor) -> Tensor:
         """The formula, differentiated by autograd: what derivatives are compared with, away from kinks."""
-        entries: list[Tensor] = []
+        inputs, learned = tensors[: self.inputs], tensors[self.inputs :]
+        x, entries = inputs[0], list[Tensor]()
         for extent, p in zip(self.operator.learned.values(), learned, strict=True):
             if extent == "channel":
                 entries.append(p.view(-1, *[1] * (x.dim() - 2)) if x.dim() > 1 else p.view(()))
             else:
                 entries += p.unbind()
         entries = [entry.expand(x.shape) for entry in entries]
-        result: Tensor = self.operator._formula(x, *entries, *self.numbers.values())
+        result: Tensor = self.operator._formula(*inputs, *entries, *self.numbers.values())
         return result
 
 
@@ -98,7 +114,7 @@ def load_learners(package: str | ModuleType, device: str, only: Iterable[str] = 
             signature = inspect.signature(getattr(module, name)).parameters
             numbers = {
                 p.name: REQUIRED if p.default is p.empty else p.default
-                for p in list(signature.values())[1 + len(operator.learned) :]
+                for p in list(signature.values())[operator.inputs + len(operator.learned) :]
                 if p.kind is not p.KEYWORD_ONLY
             }
             (layer,) = {v for n in module.__all__ if isinstance(v := getattr(module, n), type)}
@@ -108,20 +124,20 @@ def load_learners(package: str | ModuleType, device: str, only: Iterable[str] = 
 
 def gradcheck(s: Learner) -> None:
     """In reverse and forward mode, batched too, by the input and every parameter."""
-    given = [t.requires_grad_() for t in (s.points(), *s.parameters())]
+    given = [t.requires_grad_() for t in s.given()]
     torch.autograd.gradcheck(
         s, given, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
     )
 
 
 def gradgradcheck(s: Learner) -> None:
-    given = [t.requires_grad_() for t in (s.points(), *s.parameters())]
+    given = [t.requires_grad_() for t in s.given()]
     torch.autograd.gradgradcheck(s, given, check_fwd_over_rev=True, check_rev_over_rev=True)
 
 
 def third(s: Learner) -> None:
     """A third derivative is refused, by name."""
-    given = [t.requires_grad_() for t in (s.points(), *s.parameters())]
+    given = [t.requires_grad_() for t in s.given()]
     first = torch.autograd.grad(s(*given).sum(), given, create_graph=True)
     total = sum((t.square().sum() for t in first), torch.zeros((), device=s.device))
     second = torch.autograd.grad(total, given, create_graph=True)
@@ -136,7 +152,7 @@ def _squared(f: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def func(s: Learner) -> None:
     """torch.func's transforms, by everything at once."""
-    given = (s.points(), *s.parameters())
+    given = tuple(s.given())
     places = tuple(range(len(given)))
     tangents = tuple(torch.ones_like(t) for t in given)
     assert_close(grad(_squared(s), places)(*given), grad(_squared(s.plain), places)(*given))
@@ -146,36 +162,37 @@ def func(s: Learner) -> None:
 
 
 def batched(s: Learner) -> None:
-    """vmap over the input, over parameters (an ensemble), and over gradients (one for each sample)."""
-    x, learned = s.points(), s.parameters()
+    """vmap over the inputs, over parameters (an ensemble), and over gradients (one for each sample)."""
+    inputs, learned = s.points(), s.parameters()
+    rows, whole = (0,) * len(inputs), (None,) * len(inputs)
     shared = [
         p[:1] if extent == "channel" else p
         for extent, p in zip(s.operator.learned.values(), learned, strict=True)
     ]
     nothing = (None,) * len(learned)
-    assert_close(vmap(s, (0, *nothing))(x, *shared), s.plain(x, *shared))
+    assert_close(vmap(s, (*rows, *nothing))(*inputs, *shared), s.plain(*inputs, *shared))
     both = [torch.stack([p, 1.1 * p]) for p in learned]
-    expected = torch.stack([s.plain(x, *learned), s.plain(x, *(1.1 * p for p in learned))])
-    assert_close(vmap(s, (None, *(0 for _ in learned)))(x, *both), expected)
+    expected = torch.stack([s.plain(*inputs, *learned), s.plain(*inputs, *(1.1 * p for p in learned))])
+    assert_close(vmap(s, (*whole, *(0 for _ in learned)))(*inputs, *both), expected)
 
     def loss(f: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:
-        return grad(lambda p, row: f(row[None], *p).square().sum())
+        return grad(lambda p, *row: f(*(each[None] for each in row), *p).square().sum())
 
-    assert_close(
-        vmap(loss(s), (None, 0))(tuple(learned), x), vmap(loss(s.plain), (None, 0))(tuple(learned), x)
-    )
+    ours, right = (vmap(loss(f), (None, *rows))(tuple(learned), *inputs) for f in (s, s.plain))
+    assert_close(ours, right)
 
 
 def opcheck(s: Learner) -> None:
     """PyTorch's own checks of a registered operator, with tensors that require a gradient or not."""
     numbers = tuple(s.numbers.values())
     for requires_grad in (False, True):
-        x = torch.randn(4, 6, CHANNELS, device=s.device)[:, ::2].requires_grad_(requires_grad)
+        inputs = [x[:, ::2].requires_grad_(requires_grad) for x in s.random(4, 6, CHANNELS)]
         learned = [p.requires_grad_(requires_grad) for p in s.parameters(torch.float32)]
-        torch.library.opcheck(s.operator.value, (x, *learned, *numbers, -1))
-        wanted = [bool(place % 2) for place in range(1 + len(learned))]
+        torch.library.opcheck(s.operator.value, (*inputs, *learned, *numbers, -1))
+        wanted = [bool(place % 2) for place in range(len(inputs) + len(learned))]
         for flags in (wanted, [True] * len(wanted)):
-            arguments = (torch.randn(4, 3, CHANNELS, device=s.device), x, *learned, *numbers, -1, flags)
+            outer = torch.randn(4, 3, CHANNELS, device=s.device)
+            arguments = (outer, *inputs, *learned, *numbers, -1, flags)
             torch.library.opcheck(s.operator.slopes, arguments)
 
 
@@ -185,10 +202,11 @@ def fake(s: Learner) -> None:
 
     with FakeTensorMode():
         layer = s.new_layer()
-        layer(s.points(torch.float32)).sum().backward()
+        layer(*s.points(torch.float32)).sum().backward()
         assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
     layer = s.new_layer(device="meta")
-    layer(torch.empty(2, CHANNELS, device="meta", requires_grad=True)).sum().backward()
+    empty = [torch.empty(2, CHANNELS, device="meta", requires_grad=True) for _ in range(s.inputs)]
+    layer(*empty).sum().backward()
     layer.to_empty(device=s.device)
     layer.reset_parameters()  # type: ignore[operator]
     assert_close(layer.state_dict(), s.new_layer().state_dict())
@@ -198,10 +216,11 @@ def dtypes(s: Learner) -> None:
     """Results in the input's type, gradients in each tensor's own; 16 bits are computed in float32."""
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         for kept in {dtype, torch.float32}:
-            given = [s.points(dtype), *s.parameters(kept)]
+            given = [*s.points(dtype), *s.parameters(kept)]
             y = s(*(t.requires_grad_() for t in given))
             found = torch.autograd.grad(y.sum(), given)
-            assert [t.dtype for t in (y, *found)] == [dtype, dtype, *(kept for _ in found[1:])]
+            inputs = [dtype] * s.inputs
+            assert [t.dtype for t in (y, *found)] == [dtype, *inputs, *(kept for _ in found[s.inputs :])]
             compute = torch.float64 if dtype is torch.float64 else torch.float32
             wide = [t.detach().to(compute).requires_grad_() for t in given]
             exact = s(*wide)
@@ -212,35 +231,42 @@ def dtypes(s: Learner) -> None:
 
 def refusals(s: Learner) -> None:
     """What is no tensor, of another type, of another shape or on another device."""
-    x, learned = s.points(), s.parameters()
-    assert type(caught(s, 1.0, *learned)) is TypeError
-    assert type(caught(s, x, *(0.5 for _ in learned))) is TypeError
-    for given in ((x.long(), *learned), (x, *(p.long() for p in learned)), (x.to_sparse(), *learned)):
+    inputs, learned = s.points(), s.parameters()
+    x, *others = inputs
+    assert type(caught(s, 1.0, *others, *learned)) is TypeError
+    assert type(caught(s, *inputs, *(0.5 for _ in learned))) is TypeError
+    for given in (
+        (x.long(), *others, *learned),
+        (*inputs, *(p.long() for p in learned)),
+        (x.to_sparse(), *others, *learned),
+    ):
         error = caught(s, *given)
         assert type(error) is NotImplementedError, error
         assert f'"{s.name}" not implemented for' in str(error)
-    error = caught(s, x, *(torch.cat([p, p]) for p in learned))
+    error = caught(s, *inputs, *(torch.cat([p, p]) for p in learned))
     assert type(error) is RuntimeError, error
     assert f"{s.name}: '" in str(error)
-    assert type(caught(s, x, *(p.to("meta") for p in learned))) is RuntimeError
+    assert type(caught(s, *inputs, *(p.to("meta") for p in learned))) is RuntimeError
+    if others:
+        *rest, last = inputs
+        assert type(caught(s, *rest, last[:, :2], *learned)) is RuntimeError
+        assert type(caught(s, *rest, last.to("meta"), *learned)) is RuntimeError
 
 
 def deterministic(s: Learner) -> None:
     """The same bits at every run, whatever is asked for beside."""
-    x = torch.randn(64, CHANNELS, 50, device=s.device)
-    learned = s.parameters(torch.float32)
-    given = [t.requires_grad_() for t in (x, *learned)]
+    given = [t.requires_grad_() for t in (*s.random(64, CHANNELS, 50), *s.parameters(torch.float32))]
     first = torch.autograd.grad(s(*given).square().sum(), given)
     again = torch.autograd.grad(s(*given).square().sum(), given)
-    alone = torch.autograd.grad(s(*given).square().sum(), given[1:])
+    alone = torch.autograd.grad(s(*given).square().sum(), given[s.inputs :])
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(first[1:], alone, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first[s.inputs :], alone, strict=True))
 
 
 def saved(s: Learner) -> None:
-    """The input and the parameters are saved as they are, and nothing else."""
+    """The inputs and the parameters are saved as they are, and nothing else."""
     kept: list[Tensor] = []
-    given = [t.requires_grad_() for t in (s.points(), *s.parameters())]
+    given = [t.requires_grad_() for t in s.given()]
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):  # type: ignore[func-returns-value]
         s(*given).sum()
     assert [t.data_ptr() for t in kept] == [t.data_ptr() for t in given]
@@ -250,18 +276,18 @@ def subclasses(s: Learner) -> None:
     class Mine(Tensor):
         pass
 
-    x, learned = s.points(), s.parameters()
-    assert type(s(x.as_subclass(Mine), *learned)) is Mine
-    assert type(s(x, *map(nn.Parameter, learned))) is Tensor
+    (*others, x), learned = s.points(), s.parameters()
+    assert type(s(*others, x.as_subclass(Mine), *learned)) is Mine
+    assert type(s(*others, x, *map(nn.Parameter, learned))) is Tensor
     negative = torch.complex(x, x).conj().imag  # a view with the negative bit set
-    assert_close(s(negative, *learned), s(-x, *learned))
+    assert_close(s(*others, negative, *learned), s(*others, -x, *learned))
     with torch.autocast(s.device, torch.bfloat16):
-        assert s(x.bfloat16(), *learned).dtype is torch.bfloat16
+        assert s(*s.points(torch.bfloat16), *learned).dtype is torch.bfloat16
 
 
 def modules(s: Learner) -> None:
     """State, copies, pickles, types, and a functional call with another state."""
-    layer, x = s.new_layer(), s.points(torch.float32)
+    layer, inputs = s.new_layer(), s.points(torch.float32)
     assert list(layer.state_dict()) == list(s.operator.learned)
     assert all(isinstance(p, nn.Parameter) and p.dim() == 1 and p.requires_grad for p in layer.parameters())
     other = s.new_layer()
@@ -272,11 +298,11 @@ def modules(s: Learner) -> None:
     torch.save(layer, buffer)
     buffer.seek(0)
     for copied in (other, copy.deepcopy(layer), torch.load(buffer, weights_only=False)):
-        assert_close(copied(x), layer(x), rtol=0, atol=0)
+        assert_close(copied(*inputs), layer(*inputs), rtol=0, atol=0)
         assert repr(copied) == repr(layer)
-    assert layer.double()(x.double()).dtype is torch.float64
+    assert layer.double()(*s.points()).dtype is torch.float64
     doubled = {name: 2 * p for name, p in other.state_dict().items()}
-    assert_close(functional_call(other, doubled, (x,)), s(x, *doubled.values()))
+    assert_close(functional_call(other, doubled, tuple(inputs)), s(*inputs, *doubled.values()))
 
 
 def dtensor(s: Learner) -> None:
@@ -289,23 +315,27 @@ def dtensor(s: Learner) -> None:
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
         mesh = init_device_mesh(torch.device(s.device).type, (2,))
-        local, learned = torch.randn(4, 6, device=s.device), s.parameters(torch.float32, 6)
+        local, learned = s.random(4, 6), s.parameters(torch.float32, 6)
         for placement in (Shard(0), Shard(1), Replicate(), Partial()):
             # Without a source nothing is sent: the fake process group before torch 2.13 delivers nothing.
             whole = [
                 distribute_tensor(p, mesh, [Replicate()], src_data_rank=None).requires_grad_()
                 for p in learned
             ]
-            if placement == Partial():
-                x: Any = DTensor.from_local(local, mesh, [placement]).requires_grad_()
-            else:
-                x = distribute_tensor(local, mesh, [placement], src_data_rank=None).requires_grad_()
-            y: Any = s(x, *whole)
+            inputs: list[Any] = [
+                (
+                    DTensor.from_local(part, mesh, [placement])
+                    if placement == Partial()
+                    else distribute_tensor(part, mesh, [placement], src_data_rank=None)
+                ).requires_grad_()
+                for part in local
+            ]
+            y: Any = s(*inputs, *whole)
             kept = Replicate() if placement == Partial() else placement
             assert y.placements == (kept,)
-            dx, *sums = torch.autograd.grad(y.sum(), [x, *whole])
-            assert dx.shape == x.shape
-            found: list[Any] = sums
+            slopes = torch.autograd.grad(y.sum(), [*inputs, *whole])
+            assert all(dx.shape == x.shape for dx, x in zip(slopes, inputs, strict=False))
+            found: list[Any] = [*slopes[s.inputs :]]
             for p, extent in zip(found, s.operator.learned.values(), strict=True):
                 by_channel = Shard(0) if extent == "channel" else Partial()
                 wanted = (
@@ -315,22 +345,26 @@ def dtensor(s: Learner) -> None:
                 )
                 assert p.placements == (wanted,), (placement, p.placements)
             if placement == Shard(0):
-                assert_close(y.to_local(), s(local[:2], *learned))
-        assert type(caught(s, x, *learned)) is RuntimeError
+                assert_close(y.to_local(), s(*(part[:2] for part in local), *learned))
+        assert type(caught(s, *inputs, *learned)) is RuntimeError
     finally:
         dist.destroy_process_group()
 
 
 class All(nn.Module):
-    """Every activation, of its own input."""
+    """Every activation, of the same tensor, several inputs of shifts of it."""
 
     def __init__(self, subjects: Sequence[Learner]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(s.new_layer() for s in subjects)
+        self.counts = [s.inputs for s in subjects]
 
     def forward(self, x: Tensor) -> Tensor:
         """Their sum."""
-        return sum((layer(x) for layer in self.layers), torch.zeros_like(x))
+        total = torch.zeros_like(x)
+        for layer, count in zip(self.layers, self.counts, strict=True):
+            total = total + layer(*(x + 0.25 * i for i in range(count)))
+        return total
 
 
 def _compiled(subjects: Sequence[Learner], backend: str) -> None:
@@ -362,7 +396,7 @@ def compiled(subjects: Sequence[Learner]) -> None:
 def compiled_transforms(subjects: Sequence[Learner]) -> None:
     """torch.func inside a compiled function."""
     for s in subjects:
-        given = (s.points(), *s.parameters())
+        given = tuple(s.given())
         places = tuple(range(len(given)))
         torch._dynamo.reset()
         run = torch.compile(
