@@ -36,7 +36,7 @@ test: lint ## Run every check: what `lint` runs, then all tests.
 	$(BIN)/dslgen build --check
 	$(BIN)/dslgen emit $(MODELNEW) --check
 	$(BIN)/dslgen certify --check
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --hypothesis-profile=fixed
 
 plugins: setup $(PLUGINS)/.installed ## Check docs/plugins.md with the libraries it is about, in .venv-plugins/.
 	$(PLUGINS)/bin/python -m pytest -q -o addopts= tests/plugins

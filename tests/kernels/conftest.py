@@ -20,20 +20,6 @@ from tests.kernels import shipped, worker
 Interpreter = Callable[..., Any]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of what takes too long for every run."""
-    config.addinivalue_line("markers", "exhaustive: runs only with -m exhaustive")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without -m, leave out what is marked `exhaustive`."""
-    if config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
-    items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
-    config.hook.pytest_deselected(items=left_out)
-
-
 @pytest.fixture(scope="session")
 def package_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that holds the package made from specs/."""
