@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("fixed", derandomize=True)
-"""The same examples at every run: what decides about a merge must not depend on luck. `make test` takes it."""
+"""The same examples at every run, for `make test`: what decides about a merge must not depend on luck."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
