@@ -186,6 +186,7 @@ _FLOAT: Mapping[str, Callable[..., Any]] = {
     "sqrt": math.sqrt,
     "cbrt": math.cbrt,
     "pow": _power,
+    "pow_sum": lambda a, b, c: _power(a, b + c),
     "exp": math.exp,
     "exp_sum": lambda hi, lo: math.exp(hi) * math.exp(lo) if abs(hi) < 1024 else math.exp(hi),
     "exp_high": lambda u: math.exp(_shifted(u)),

@@ -218,6 +218,13 @@ _MACHINE_OPERATIONS = (
     Op("exp_sum_high", "rr:r", "exp_high(a + b), b a correction of a", spec=False),
     Op("turned", "rr:r", "sin(a + b + pi / 4), b a correction of a", lambda a, b: _turned(a + b), spec=False),
     Op(
+        "pow_sum",
+        "rrr:r",
+        "a to the power b + c, c a correction of b",
+        lambda a, b, c: a ** (b + c),
+        spec=False,
+    ),
+    Op(
         "exp_error",
         "rrr:r",
         "what t, an exp(a + b) that was computed, lacks",

@@ -78,14 +78,15 @@ def schedule(
 
 
 def _expand_power(node: Expr) -> Expr:
-    """Integer powers as products, by squaring."""
+    """Integer powers as products, by squaring; another exponent with what its rounding loses."""
     if not (isinstance(node, Apply) and node.op == "pow" and isinstance(node.args[1], Number)):
         return node
     base, exponent = node.args[0], node.args[1].value
     if exponent == Fraction(1, 2):
         return Apply("sqrt", base)
     if exponent.denominator != 1 or abs(exponent) > 64:
-        return node
+        parts = (Apply("leading", node.args[1]), Apply("trailing", node.args[1]))
+        return node if constant_fraction(parts[1]) == 0 else Apply("pow_sum", base, *parts)
     result = _integer_power(base, abs(int(exponent)))
     return result if exponent >= 0 else ONE / result
 

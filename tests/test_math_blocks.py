@@ -394,6 +394,23 @@ def test_pow(dtype: torch.dtype) -> None:
 
 
 @interpreted
+@pytest.mark.parametrize("exponent", [0.7, -1.3, 0.1, 1.4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pow_sum(dtype: torch.dtype, exponent: float) -> None:
+    """No ulp for what an exponent loses in float32: as far out as near 1."""
+    high = torch.tensor(exponent, dtype=torch.float32).double()
+    a = torch.cat([pairs(dtype)[0].abs(), torch.tensor(EDGES, dtype=dtype)])
+    b, rest = (torch.full_like(a, float(part)) for part in (high, exponent - high))
+    exact = torch.where(a >= 0, torch.pow(a.double(), exponent), torch.nan)
+    tiny, bound = torch.finfo(dtype).tiny, 12 * torch.finfo(dtype).eps
+    expected = exact.to(dtype)
+    for found in (run(ternary, [a, b, rest], "pow_sum", False), blocks.pow_sum_torch(a, b, rest)):
+        torch.testing.assert_close(found, expected, rtol=bound, atol=tiny, equal_nan=True)
+    found = run(ternary, [a, b, rest], "pow_sum", True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-37, equal_nan=True)
+
+
+@interpreted
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
 def test_extrema_propagate_nan(name: str) -> None:
     grid = torch.tensor(EDGES)
@@ -417,6 +434,7 @@ COST = {
     "sin": (58, 46),
     "cbrt": (50, 42),
     "pow": (101, 56),
+    "pow_sum": (74, 33),
 }
 
 

@@ -46,6 +46,7 @@ CALLS = (
     | {name: f"_math.{name}(x, y, fast)" for name in BINARY}
     | {name: f"_math.{name}(x)" for name in UNTIERED}
     | {name: f"_math.{name}(x, y)" for name in UNTIERED_BINARY}
+    | {"pow_sum": "_math.pow_sum(x, 0.699999988079071, 1.1920928955078125e-08, fast)"}
 )
 
 

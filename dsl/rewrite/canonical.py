@@ -119,9 +119,9 @@ class Canonical:
             return self.reduce(base ** int(exponent.value))
         if exponent.value.denominator == 2:
             return self.reduce(self.root(base) ** int(2 * exponent.value))
-        if exponent.value.denominator == 3:
-            root = self.cube_root(base)
-            return None if root is None else self.reduce(root ** int(3 * exponent.value))
+        root = self.cube_root(base) if exponent.value.denominator == 3 else None
+        if root is not None:
+            return self.reduce(root ** int(3 * exponent.value))
         if self.strict_sign(base) == 1 and base.den.is_constant():
             gen = self.field.generator(  # of all powers that differ by whole numbers the first
                 ("power", exponent.value % 1, base.key),

@@ -439,8 +439,12 @@ class Speller:
         chosen = self._before_overflow(gen.argument, near, far)
         if not is_op(chosen, "where") or not is_op(chosen.args[2], "pow"):
             return chosen
-        pairs = zip(chosen.args[1].args, chosen.args[2].args, strict=True)
-        return call("pow", *(call("where", chosen.args[0], a, b) for a, b in pairs))
+        condition, (base, _), (size, outer) = chosen.args[0], chosen.args[1].args, chosen.args[2].args
+        base = call("where", condition, base, size)
+        if constant_fraction(call("trailing", exponent)) == 0:
+            return call("pow", base, call("where", condition, exponent, outer))
+        parts = ((call(part, each) for each in (exponent, outer)) for part in ("leading", "trailing"))
+        return call("pow_sum", base, *(call("where", condition, *pair) for pair in parts))
 
     def cbrt(self, gen: Generator, style: Style) -> Expr:
         assert gen.argument is not None

@@ -902,6 +902,25 @@ def pow(a, b, fast: tl.constexpr):  # noqa: A001 (the operation's own name)
 
 
 @triton.jit
+def pow_sum(a, b, rest, fast: tl.constexpr):
+    """a^(b + rest) for a >= 0, else NaN; rest is what rounding b lost, which is no whole number.
+
+    Method: pow's.
+    Accuracy: pow's.
+    """
+    b = tl.where(True, b, a)
+    if fast and a.dtype == tl.float32:
+        value = tl.exp2(b * tl.log2(a))
+    else:
+        hi, lo = _log_in_two(tl.abs(a))
+        value = exp_sum(b * hi, product_error(b, hi) + (b * lo + rest * hi), False)
+        # log(0) and log(infinity) are not what the bits above say.
+        edge = (a == 0.0) | (a == INF)
+        value = tl.where(edge, tl.where((b > 0.0) == (a == 0.0), 0.0, INF), value)
+    return tl.where(a >= 0.0, value, float("nan"))
+
+
+@triton.jit
 def sqrt(x, fast: tl.constexpr):
     """The square root, correctly rounded unless fast."""
     if x.dtype == tl.float64:
@@ -1126,6 +1145,16 @@ def turned_torch(u: torch.Tensor, lo: torch.Tensor | float) -> torch.Tensor:
     return torch.where(near, s + rest * (c - 0.5 * rest * s), (s + c) * _root_half())
 
 
+def pow_sum_torch(a: torch.Tensor, b: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """a^(b + rest) for a >= 0, else NaN; rest is what rounding b to 24 bits lost."""
+    if a.dtype == torch.float64:
+        power = torch.pow(a, b + rest)
+    else:
+        power = torch.pow(a, b)
+        power = power * (1.0 + rest * torch.log(torch.clamp(a, 2.0**-126, 2.0**127)))
+    return torch.where(a >= 0.0, power, float("nan"))
+
+
 def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
     """The real cube root."""
     a = torch.abs(x)
@@ -1163,4 +1192,5 @@ def cbrt_torch(x: torch.Tensor) -> torch.Tensor:
 # asin acos atan  _math.asin(x, fast) ...       torch.asin(x) ...
 # cbrt            _math.cbrt(x, fast)           _math.cbrt_torch(x)
 # pow             _math.pow(a, b, fast)         torch.pow(a, b)
+# pow_sum         _math.pow_sum(a, b, rest, fast)  _math.pow_sum_torch(a, b, rest)
 # sqrt            _math.sqrt(x, fast)           torch.sqrt(x)

@@ -65,6 +65,7 @@ _FUNCTIONS = {
     "acos": "torch.acos({0})",
     "atan": "torch.atan({0})",
     "pow": "torch.pow({0}, {1})",
+    "pow_sum": "_math.pow_sum_torch({0}, {1}, {2})",
     "cast": "_math.cast_torch({0}, dtype)",
 }
 

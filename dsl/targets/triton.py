@@ -67,6 +67,7 @@ _FUNCTIONS = {
     "acos": "_math.acos({0}, fast)",
     "atan": "_math.atan({0}, fast)",
     "pow": "_math.pow({0}, {1}, fast)",
+    "pow_sum": "_math.pow_sum({0}, {1}, {2}, fast)",
     "cast": "_math.cast({0}, dtype)",
 }
 
