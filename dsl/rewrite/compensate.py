@@ -53,7 +53,10 @@ def exponent(speller: Speller, value: Rational, whole: bool = False) -> Sum:
         if not _is_of(speller, value.den, exact) or _stays_small(speller.field, value):
             return Sum(speller.quotient(value))
         below = terms(speller.deflate(value.den))
-        ratio = over(_signed(speller, undivided, whole), _polynomial(speller, below, ONE, whole))
+        steady = 0 in _degrees(speller.field, value.den)  # beside 1, what a decaying exponential lost is none
+        ratio = over(
+            _signed(speller, undivided, whole), _polynomial(speller, below, ONE, whole and not steady)
+        )
         return ratio if speller.field.poly_sign(value.den) is not None else tamed(ratio)
     return _signed(speller, value, whole)
 
